@@ -1,0 +1,125 @@
+//! The text format, for people. Owns the order on the screen: a header before each block's output, its output
+//! as it comes, and the summary. Headers and summary go to stderr, so that stdout is the code's alone.
+
+use std::io::Write;
+
+use stockade::{BlockOutcome, Event, Status, Stream};
+
+use super::{
+    DIM,
+    stream::{BlockStream, mark},
+    summary,
+};
+use crate::{error::Error, input::SourcedBlock, report::Report, terminal::visible};
+
+/// Prints a run as text.
+pub(crate) struct Text {
+    origins: Vec<String>,
+    stdout: BlockStream,
+    stderr: BlockStream,
+    /// The block whose header was printed last.
+    shown: Option<usize>,
+    /// Live output of the current block came faster than it could be printed; what is missing comes from its
+    /// outcome.
+    behind: bool,
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self {
+            origins: Vec::new(),
+            stdout: BlockStream::stdout(),
+            stderr: BlockStream::stderr(),
+            shown: None,
+            behind: false,
+        }
+    }
+}
+
+impl Text {
+    pub(super) fn plan(&mut self, blocks: &[SourcedBlock]) {
+        self.origins = blocks.iter().map(|block| visible(&block.origin).into_owned()).collect();
+    }
+
+    pub(super) fn event(&mut self, event: &Event) -> Result<(), Error> {
+        match event {
+            Event::BlockStarted { index, language, .. } => self.header(*index, language),
+            Event::Output { stream, data, .. } if !self.behind => {
+                self.stream(*stream).pass(data.as_bytes())?
+            }
+            Event::OutputLost { bytes, .. } => self.lost(*bytes)?,
+            Event::BlockFinished(outcome) => self.end_block(outcome)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Prints the summary.
+    pub(super) fn finish(&mut self, report: &Report) {
+        self.interrupt();
+        let summary = summary::summary(report, &self.origins);
+        let _ = write!(anstream::stderr(), "{summary}");
+    }
+
+    /// Ends an unfinished line, for something else is to be said.
+    pub(super) fn interrupt(&mut self) {
+        let on_screen = self.stdout.is_terminal() && self.stderr.is_terminal() && self.stdout.is_in_line();
+        if on_screen || self.stderr.is_in_line() {
+            let _ = writeln!(anstream::stderr());
+            self.stdout.line_ended();
+            self.stderr.line_ended();
+        }
+    }
+
+    fn header(&mut self, index: usize, language: &str) {
+        self.shown = Some(index);
+        let total = self.origins.len();
+        if total < 2 {
+            return;
+        }
+        self.interrupt();
+        let origin = self.origins.get(index).map_or("", String::as_str);
+        let language = visible(language);
+        let _ = writeln!(anstream::stderr(), "{DIM}[{}/{total}] {language}  {origin}{DIM:#}", index + 1);
+    }
+
+    fn end_block(&mut self, outcome: &BlockOutcome) -> Result<(), Error> {
+        if self.shown != Some(outcome.index) {
+            self.header(outcome.index, &outcome.language);
+        }
+        if outcome.status == Status::NotRun {
+            // No process printed this: it is what Stockade has to say about the block.
+            self.stderr.pass(outcome.output.as_bytes())?;
+        } else if self.behind {
+            self.catch_up(outcome)?;
+        }
+        self.behind = false;
+        self.stdout.end_block()?;
+        self.stderr.end_block()
+    }
+
+    /// Live output was left out. Somebody who watches wants to see what comes next; a pipe or a file must not
+    /// have gaps, so it waits for the outcome.
+    fn lost(&mut self, bytes: u64) -> Result<(), Error> {
+        if self.behind || !self.stdout.is_terminal() {
+            self.behind = true;
+            return Ok(());
+        }
+        self.stdout.pass(mark(bytes).as_bytes())
+    }
+
+    /// Prints what the block printed since live output was lost.
+    fn catch_up(&mut self, outcome: &BlockOutcome) -> Result<(), Error> {
+        for (stream, kept) in [(Stream::Stdout, &outcome.stdout), (Stream::Stderr, &outcome.stderr)] {
+            self.stream(stream).catch_up(kept.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn stream(&mut self, stream: Stream) -> &mut BlockStream {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        }
+    }
+}

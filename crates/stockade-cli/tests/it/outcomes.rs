@@ -1,0 +1,139 @@
+//! What a run leaves on the screen and as its exit status, for every way a block can end.
+
+use crate::support::{Ended, Place, assert_page};
+
+fn run(args: &[&str]) -> Ended {
+    Place::new().stockade([["run", "--no-sandbox"].as_slice(), args].concat())
+}
+
+#[test]
+fn local_run_warns_that_it_is_not_sandboxed() {
+    let ended = Place::new().stockade(["run", "-l", "sh", "-c", "echo ran"]);
+    assert_page!(ended, @"");
+}
+
+#[test]
+fn streams_of_a_block_stay_apart() {
+    let ended = run(&["-l", "sh", "-c", "echo out; echo err >&2"]);
+    assert_page!(ended, @"");
+}
+
+#[test]
+fn several_blocks_have_headers_and_a_summary() {
+    let place = Place::with(
+        "a.md",
+        "```sh\necho one > made.txt\necho one\n```\n\ntext\n\n```python\nprint('two')\n```\n",
+    );
+    assert_page!(place.stockade(["run", "--no-sandbox", "a.md"]), @"");
+}
+
+#[test]
+fn first_failure_stops_the_run() {
+    let place = Place::with("a.md", "```sh\nexit 3\n```\n```sh\necho after\n```\n```sh\necho later\n```\n");
+    assert_page!(place.stockade(["run", "--no-sandbox", "a.md"]), @"");
+}
+
+#[test]
+fn keep_going_runs_the_blocks_after_a_failure() {
+    let place = Place::with("a.md", "```sh\nexit 3\n```\n```sh\necho after\n```\n");
+    assert_page!(place.stockade(["run", "--no-sandbox", "--keep-going", "a.md"]), @"");
+}
+
+#[test]
+fn block_that_runs_out_of_time_keeps_its_output() {
+    let ended =
+        run(&["--timeout", "300ms", "-l", "python", "-c", "print('begun')\nimport time\ntime.sleep(60)"]);
+    assert_eq!((ended.stdout.as_str(), ended.status), ("begun\n", Some(124)), "{ended}");
+    assert!(ended.stderr.contains("timed out after "), "{ended}");
+}
+
+#[test]
+fn block_that_a_signal_ends_has_its_number() {
+    let ended = run(&["-l", "sh", "-c", "kill -9 $$"]);
+    assert_page!(ended, @"");
+}
+
+#[test]
+fn unknown_language_says_what_there_is() {
+    let ended = run(&["-l", "klingon", "-c", "Qapla'"]);
+    assert_eq!((ended.stdout.as_str(), ended.status), ("", Some(1)), "{ended}");
+    assert!(ended.stderr.contains("klingon") && ended.stderr.contains("python"), "{ended}");
+}
+
+#[test]
+fn missing_interpreter_says_what_was_looked_for() {
+    let place = Place::new();
+    let mut command = place.command(["run", "--no-sandbox", "-l", "julia", "-c", "1"]);
+    let ended = Ended::new(command.env("PATH", "/nonexistent").output().expect("the command starts"));
+    assert_eq!((ended.stdout.as_str(), ended.status), ("", Some(127)), "{ended}");
+    assert!(ended.stderr.contains("julia") && ended.stderr.contains("/nonexistent"), "{ended}");
+}
+
+#[test]
+fn block_that_is_only_saved_is_a_success() {
+    let place = Place::with("a.md", "```json\n{}\n```\n```sh\necho ran\n```\n");
+    let ended = place.stockade(["run", "--no-sandbox", "a.md"]);
+    assert_eq!((ended.stdout.as_str(), ended.status), ("ran\n", Some(0)), "{ended}");
+    assert!(ended.stderr.contains("saved"), "{ended}");
+}
+
+#[test]
+fn file_name_that_leaves_the_workspace_is_not_run() {
+    let ended = run(&["-l", "python", "-c", "# filename: ../evil.py\nprint('ran')"]);
+    assert_eq!((ended.stdout.as_str(), ended.status), ("", Some(1)), "{ended}");
+    assert!(ended.stderr.contains("Filename is not in the workspace"), "{ended}");
+}
+
+#[test]
+fn work_dir_is_where_blocks_run_and_what_they_make_stays() {
+    let place = Place::new();
+    let ended =
+        place.stockade(["run", "--no-sandbox", "-w", "work", "-l", "sh", "-c", "echo kept > made.txt"]);
+    assert_eq!(ended.status, Some(0), "{ended}");
+    let made = std::fs::read_to_string(place.path().join("work/made.txt"));
+    assert_eq!(made.expect("the file is there"), "kept\n");
+}
+
+#[test]
+fn work_dir_that_is_a_file_is_a_failure_with_a_hint() {
+    let place = Place::with("work", "");
+    let ended = place.stockade(["run", "--no-sandbox", "-w", "work", "-l", "sh", "-c", "true"]);
+    assert_eq!((ended.stdout.as_str(), ended.status), ("", Some(70)), "{ended}");
+    assert!(ended.stderr.starts_with("error: ") && ended.stderr.contains("work"), "{ended}");
+    assert!(ended.stderr.contains("\nhint: "), "{ended}");
+}
+
+#[test]
+fn variables_reach_the_block_only_when_asked_for() {
+    let place = Place::new();
+    let code = "echo \"${SET-none} ${PASSED-none} ${SECRET-none}\"";
+    let mut command =
+        place.command(["run", "--no-sandbox", "-e", "SET=a=b", "-e", "PASSED", "-l", "sh", "-c", code]);
+    let ended =
+        Ended::new(command.env("PASSED", "p").env("SECRET", "s").output().expect("the command starts"));
+    assert_eq!((ended.stdout.as_str(), ended.status), ("a=b p none\n", Some(0)), "{ended}");
+}
+
+#[test]
+fn every_byte_of_a_block_goes_through_a_pipe() {
+    let code = "import sys\nsys.stdout.buffer.write(bytes(range(256)) * 1000 + b'\\x1b]0;title\\x07')";
+    let place = Place::new();
+    let output = place.command(["run", "--no-sandbox", "-l", "python", "-c", code]).output();
+    let expected: Vec<u8> = (0..=255).cycle().take(256_000).chain(*b"\x1b]0;title\x07").collect();
+    assert!(output.expect("the command starts").stdout == expected);
+}
+
+#[test]
+fn output_that_ends_in_a_line_is_not_glued_to_the_summary() {
+    let ended = run(&["-l", "sh", "-c", "printf unfinished >&2"]);
+    assert_page!(ended, @"");
+}
+
+#[test]
+fn stdout_that_is_full_is_a_failure() {
+    let place = Place::new();
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full is always full");
+    let mut command = place.command(["run", "--no-sandbox", "-l", "sh", "-c", "echo x"]);
+    let ended = Ended::new(command.stdout(full).output().expect("the command starts"));
+    assert_page!(ended, @"");
+}

@@ -1,0 +1,230 @@
+//! The help, and what is refused before anything runs.
+
+use crate::support::{Place, assert_page};
+
+fn refused(args: &[&str]) -> crate::support::Ended {
+    let ended = Place::new().stockade(args);
+    assert_eq!(ended.status, Some(2), "{ended}");
+    assert_eq!(ended.stdout, "", "{ended}");
+    ended
+}
+
+#[test]
+fn help_lists_the_commands() {
+    assert_page!(Place::new().stockade(["--help"]), @"
+    status: Some(0)
+    --- stdout
+    Runs code blocks, each in a new process, and tells what they did
+
+    Usage: stockade <COMMAND>
+
+    Commands:
+      run          Run the code blocks of Markdown files, a source file, or one block given as text
+      languages    List the languages and what runs them on this machine
+      doctor       Try out what this machine can do, and say how to fix what it can't
+      completions  Print a completion script for a shell
+      help         Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help     Print help
+      -V, --version  Print version
+    --- stderr
+    ");
+}
+
+#[test]
+fn help_of_run_lists_its_flags() {
+    assert_page!(Place::new().stockade(["run", "-h"]), @"
+    status: Some(0)
+    --- stdout
+    Run the code blocks of Markdown files, a source file, or one block given as text
+
+    Usage: stockade run [OPTIONS] <FILE>...
+           stockade run [OPTIONS] -l <LANGUAGE> -c <CODE>
+
+    Arguments:
+      [FILE]...  Markdown files, whose fenced blocks run in order, or source files; `-` reads Markdown
+                 from stdin
+
+    Options:
+      -c, --code <CODE>          Run this code as one block; needs --language
+      -l, --language <LANGUAGE>  The language of CODE; with FILE or `-`, take the whole input as one
+                                 block of this language
+          --executor <EXECUTOR>  Where the blocks run [default: local] [possible values: local]
+          --no-sandbox           Run without a sandbox, and without the warning about it
+      -w, --work-dir <DIR>       The directory where blocks are saved and run [default: a temporary one,
+                                 removed at the end]
+          --timeout <TIME>       How long a block may run: seconds, or a number with ms, s, m or h
+                                 [default: 60]
+          --venv <DIR>           Use this Python virtual environment; it is created when missing
+      -e, --env <NAME[=VALUE]>   Set an environment variable for the blocks, or pass one through by its
+                                 name alone; repeatable
+          --keep-going           Run the remaining blocks when one fails
+          --confirm              Show each block and ask before it runs
+          --format <FORMAT>      What to print [default: text] [possible values: text, json, jsonl]
+          --json                 Short for --format json
+      -h, --help                 Print help (see more with '--help')
+
+    Exit status: that of the last block that ran; 124 when its time was up, 125 when it was cancelled,
+    127 when its interpreter is missing, 128+n when signal n ended it. 2 for wrong usage, 70 when
+    Stockade itself failed.
+
+    With --format text, stdout carries only what the blocks print to stdout. On a terminal, control
+    sequences other than colours and line editing are left out of it; a pipe or a file gets every byte.
+    --- stderr
+    ");
+}
+
+#[test]
+fn version_is_printed() {
+    let ended = Place::new().stockade(["--version"]);
+    assert_eq!(ended.stdout, concat!("stockade ", env!("CARGO_PKG_VERSION"), "\n"));
+    assert_eq!(ended.status, Some(0));
+}
+
+#[test]
+fn command_alone_shows_the_help() {
+    let ended = refused(&[]);
+    assert!(ended.stderr.contains("Usage: stockade <COMMAND>"), "{ended}");
+}
+
+#[test]
+fn run_needs_something_to_run() {
+    assert_page!(refused(&["run"]), @"
+    status: Some(2)
+    --- stdout
+    --- stderr
+    error: the following required arguments were not provided:
+      <FILE|--code <CODE>>
+
+    Usage: stockade run [OPTIONS] <FILE>...
+           stockade run [OPTIONS] -l <LANGUAGE> -c <CODE>
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn code_needs_a_language() {
+    assert_page!(refused(&["run", "-c", "print(1)"]), @"
+    status: Some(2)
+    --- stdout
+    --- stderr
+    error: the following required arguments were not provided:
+      --language <LANGUAGE>
+
+    Usage: stockade run [OPTIONS] <FILE>...
+           stockade run [OPTIONS] -l <LANGUAGE> -c <CODE>
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn code_and_files_exclude_each_other() {
+    assert_page!(refused(&["run", "-l", "sh", "-c", "true", "a.md"]), @"
+    status: Some(2)
+    --- stdout
+    --- stderr
+    error: the argument '--code <CODE>' cannot be used with '[FILE]...'
+
+    Usage: stockade run [OPTIONS] <FILE>...
+           stockade run [OPTIONS] -l <LANGUAGE> -c <CODE>
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn timeout_of_nothing_is_refused() {
+    assert_page!(refused(&["run", "--timeout", "0", "a.md"]), @"
+    status: Some(2)
+    --- stdout
+    --- stderr
+    error: invalid value '0' for '--timeout <TIME>': a timeout must be at least 1ms
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn negative_timeout_is_refused() {
+    assert_page!(refused(&["run", "--timeout", "-3", "a.md"]), @"
+    status: Some(2)
+    --- stdout
+    --- stderr
+    error: invalid value '-3' for '--timeout <TIME>': a timeout must be more than 0
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn timeout_that_is_no_time_is_refused() {
+    assert_page!(refused(&["run", "--timeout", "soon", "a.md"]), @"
+    status: Some(2)
+    --- stdout
+    --- stderr
+    error: invalid value 'soon' for '--timeout <TIME>': give seconds such as 30 or 1.5, or a number with ms, s, m or h
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn variable_that_can_not_be_passed_through_is_refused() {
+    assert_page!(refused(&["run", "-e", "NOT_SET_ANYWHERE", "a.md"]), @"
+    status: Some(2)
+    --- stdout
+    --- stderr
+    error: invalid value 'NOT_SET_ANYWHERE' for '--env <NAME[=VALUE]>': it is not set in the environment; give NAME=VALUE to set it
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn executor_that_does_not_exist_is_refused() {
+    assert_page!(refused(&["run", "--executor", "moon", "a.md"]), @"
+    status: Some(2)
+    --- stdout
+    --- stderr
+    error: invalid value 'moon' for '--executor <EXECUTOR>'
+      [possible values: local]
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn json_and_another_format_exclude_each_other() {
+    let ended = refused(&["run", "--json", "--format", "text", "a.md"]);
+    assert!(ended.stderr.contains("cannot be used with"), "{ended}");
+}
+
+#[test]
+fn confirm_needs_a_terminal() {
+    use std::os::unix::process::CommandExt;
+    // Without `setsid`, a test that runs on a terminal would have one.
+    let place = Place::new();
+    let mut command = std::process::Command::new("setsid");
+    let inner = place.command(["run", "--confirm", "-l", "sh", "-c", "echo ran"]);
+    command.arg("--wait").arg(inner.get_program()).args(inner.get_args()).process_group(0);
+    let ended = crate::support::Ended::new(command.output().expect("setsid is part of util-linux"));
+    assert_page!(ended, @"
+    status: Some(2)
+    --- stdout
+    --- stderr
+    error: failed to open a terminal for --confirm: No such device or address (os error 6)
+    hint: run it in a terminal, or leave out --confirm
+    ");
+}
+
+#[test]
+fn completions_are_printed_for_every_shell() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let ended = Place::new().stockade(["completions", shell]);
+        assert_eq!(ended.status, Some(0), "{ended}");
+        assert!(ended.stdout.contains("keep-going"), "{ended}");
+    }
+}

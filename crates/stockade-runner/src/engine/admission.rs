@@ -1,0 +1,389 @@
+//! From a request to a running process. Owns the queue of runs that can't start yet, for want of descriptors, of
+//! a file that another run holds, or of the answer of a shim; and everything that can keep a block from
+//! running, which is an outcome when the block is the cause and a failure when we are.
+
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use super::{
+    Engine, Handled, failed, failure,
+    run::{self, Block, Phase, Purpose, Run, Shim, not_run},
+};
+use crate::{
+    capture::Capture,
+    environment::Environment,
+    interpreter::{self, Interpreter},
+    language::Language,
+    os::{
+        descriptors,
+        process::{Program, Stage},
+    },
+    outcome::{Outcome, Status},
+    source::{FileName, Source},
+    wire::message::{Failure, Reply, RunId, RunSpec, Stream},
+    workspace::{SaveError, SavedFile},
+};
+
+/// Run numbers from here on are our own. A host counts from 0 and never comes here.
+pub(super) const FIRST_PROBE: RunId = 1 << 63;
+/// How long a shim may take to say what is behind it; then it is used as it is.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+const PROBE_OUTPUT: u64 = 64 << 10;
+/// Answers of shims that are kept; each call may bring an environment of its own.
+const MAX_RESOLVED: usize = 64;
+/// How often a file that another process holds is tried again.
+const RETRY: Duration = Duration::from_millis(10);
+/// Descriptors that are ours for other things than runs.
+const RESERVED_DESCRIPTORS: usize = 64;
+
+/// A run that has not started.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) spec: RunSpec,
+    plan: Option<Plan>,
+}
+
+impl Waiting {
+    pub(super) fn new(spec: RunSpec) -> Self {
+        Self { spec, plan: None }
+    }
+
+    /// The file that it will hold alone.
+    fn named_file(&self) -> Option<&FileName> {
+        let plan = self.plan.as_ref()?;
+        matches!(plan.name, FileName::Named(_)).then_some(&plan.name)
+    }
+}
+
+/// What is known of a run from its request alone.
+#[derive(Debug)]
+struct Plan {
+    language: Language,
+    name: FileName,
+    contents: Vec<u8>,
+    environment: Environment,
+}
+
+/// What came of trying to start a run.
+enum Attempt {
+    Started,
+    /// To be tried again when another run ends.
+    Later,
+    /// To be tried again soon: nobody tells when another process gives a file back.
+    Soon,
+    /// It will never run.
+    Over(Result<Outcome, Failure>),
+}
+
+/// Something that keeps a block from running, on the way out of a function.
+type Stopped = Attempt;
+
+impl Engine {
+    /// Starts what can start, in order.
+    pub(super) fn admit(&mut self) -> Handled {
+        self.retry = None;
+        for _ in 0..self.waiting.len() {
+            let Some(mut waiting) = self.waiting.pop_front() else { break };
+            match self.attempt(&mut waiting) {
+                Attempt::Started => {}
+                Attempt::Over(result) => {
+                    self.link.send(&Reply::Finished { run: waiting.spec.run, result })?;
+                }
+                Attempt::Later => self.waiting.push_back(waiting),
+                Attempt::Soon => {
+                    self.waiting.push_back(waiting);
+                    self.retry = Some(Instant::now() + RETRY);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn attempt(&mut self, waiting: &mut Waiting) -> Attempt {
+        self.try_to_start(waiting).unwrap_or_else(|stopped| stopped)
+    }
+
+    fn try_to_start(&mut self, waiting: &mut Waiting) -> Result<Attempt, Stopped> {
+        let plan = match waiting.plan.take() {
+            Some(plan) => plan,
+            None => self.plan(&waiting.spec)?,
+        };
+        let plan = &*waiting.plan.insert(plan);
+        self.refresh_workspace()?;
+        if !plan.language.runs() {
+            return Ok(self.only_save(plan)?);
+        }
+        self.check_capacity()?;
+        let interpreter = self.interpreter(plan)?;
+        if self.waiting.iter().any(|earlier| earlier.named_file().is_some_and(|name| *name == plan.name)) {
+            return Ok(Attempt::Later);
+        }
+        let file = self.save(plan)?;
+        Ok(self.launch(&waiting.spec, plan, &interpreter, file))
+    }
+
+    /// What the request asks for; fails when it can't be a block's.
+    fn plan(&self, spec: &RunSpec) -> Result<Plan, Stopped> {
+        let session = self.session.as_ref().ok_or(Attempt::Later)?;
+        let Some(language) = session.languages.find(&spec.language) else {
+            let name = &spec.language;
+            let known = session.languages.supported();
+            return Err(refused(name, 1, format!("unknown language {name}; supported are {known}")));
+        };
+        let source = Source::new(language, &spec.code);
+        if let FileName::Refused(reason) = &source.name {
+            return Err(refused(&language.name, 1, reason.to_string()));
+        }
+        Ok(Plan {
+            name: source.name,
+            contents: source.contents.into_owned(),
+            environment: session.environment.with(&spec.env),
+            language: language.clone(),
+        })
+    }
+
+    fn refresh_workspace(&mut self) -> Result<(), Stopped> {
+        let session = self.session.as_mut().ok_or(Attempt::Later)?;
+        let path = session.workspace.path().display().to_string();
+        session
+            .workspace
+            .refresh()
+            .map_err(|error| broken(failed(&format!("use {path} as the workspace"), &error)))
+    }
+
+    /// Each run takes two pipes, a file, its directory and a keeper's channel.
+    fn check_capacity(&self) -> Result<(), Stopped> {
+        const OF_A_RUN: usize = 5;
+        let used = self.runs.len() * 2 + self.pipes.len() + self.keepers.busy();
+        let limit = usize::try_from(descriptors::limit()).unwrap_or(usize::MAX);
+        if used + OF_A_RUN + RESERVED_DESCRIPTORS <= limit {
+            return Ok(());
+        }
+        if !self.runs.is_empty() {
+            return Err(Attempt::Later);
+        }
+        let why = format!("processes that earlier blocks left behind hold {used} of {limit} descriptors");
+        Err(broken(failure("start a process", why)))
+    }
+
+    /// What runs the block. A shim is asked once for the program behind it, and the block waits for the answer.
+    fn interpreter(&mut self, plan: &Plan) -> Result<Interpreter, Stopped> {
+        let mut found = interpreter::find(&plan.language, &plan.environment)
+            .map_err(|missing| refused(&plan.language.name, 127, missing.to_string()))?;
+        if !found.is_shim() {
+            return Ok(found);
+        }
+        let shim = Shim { path: found.program.clone(), environment: plan.environment.clone() };
+        match self.resolved.get(&shim) {
+            Some(program) => {
+                found.program = program.clone();
+                Ok(found)
+            }
+            None => Err(self.ask(&found, shim)),
+        }
+    }
+
+    fn ask(&mut self, found: &Interpreter, shim: Shim) -> Attempt {
+        let asked = |run: &Run| matches!(&run.purpose, Purpose::Probe(asked) if *asked == shim);
+        if self.runs.values().any(asked) {
+            return Attempt::Later;
+        }
+        let program = run::probe(found, &shim.environment, self.descriptor_limits);
+        let id = self.next_probe;
+        self.next_probe += 1;
+        let process = self.order(id, &program, false);
+        process.map_or_else(broken, |process| {
+            let until = Instant::now().checked_add(PROBE_TIMEOUT);
+            self.insert(id, process, Purpose::Probe(shim), PROBE_OUTPUT, until);
+            Attempt::Later
+        })
+    }
+
+    /// Takes in what a shim printed: the last line is the path. Whatever else it did, it is asked once only.
+    pub(super) fn take_answer(&mut self, shim: Shim, printed: &[u8]) {
+        let last = printed.split(|&byte| byte == b'\n').rfind(|line| !line.is_empty()).unwrap_or_default();
+        let path = PathBuf::from(String::from_utf8_lossy(last).trim());
+        let usable = path.is_absolute() && interpreter::is_executable(&path);
+        if self.resolved.len() >= MAX_RESOLVED {
+            self.resolved.clear();
+        }
+        let program = if usable { path } else { shim.path.clone() };
+        self.resolved.insert(shim, program);
+    }
+
+    fn save(&self, plan: &Plan) -> Result<SavedFile, Stopped> {
+        let workspace = &self.session.as_ref().ok_or(Attempt::Later)?.workspace;
+        let saved = match &plan.name {
+            FileName::Generated(name) if plan.language.runs() => {
+                workspace.save_generated(name, &plan.contents)
+            }
+            // What is only saved is there to stay, whoever chose its name.
+            FileName::Generated(name) => workspace.save_named(Path::new(name), &plan.contents),
+            FileName::Named(name) => workspace.save_named(name.as_path(), &plan.contents),
+            FileName::Refused(reason) => return Err(refused(&plan.language.name, 1, reason.to_string())),
+        };
+        saved.map_err(|error| match error {
+            SaveError::Held => Attempt::Soon,
+            SaveError::Io(error) => broken(failed("save the block's file in the workspace", &error)),
+            error => refused(&plan.language.name, 1, error.to_string()),
+        })
+    }
+
+    fn only_save(&self, plan: &Plan) -> Result<Attempt, Stopped> {
+        let file = self.save(plan)?;
+        let path = self.path_of(&file);
+        let language = &plan.language.name;
+        let notice = format!("Saved as {}; {language} is not run", file.name().display());
+        Ok(Attempt::Over(Ok(not_run(language, Status::NotRun { code: 0 }, Some(&path), notice))))
+    }
+
+    fn path_of(&self, file: &SavedFile) -> PathBuf {
+        let workspace = self.session.as_ref().map(|session| session.workspace.path());
+        workspace.unwrap_or(Path::new("/")).join(file.name())
+    }
+
+    fn launch(&mut self, spec: &RunSpec, plan: &Plan, interpreter: &Interpreter, file: SavedFile) -> Attempt {
+        let path = self.path_of(&file);
+        let scratch = interpreter.command.compiles().then(|| TempDir::with_prefix("stockade-")).transpose();
+        let scratch = match scratch {
+            Ok(scratch) => scratch,
+            Err(error) => return broken(failed("make a folder for the compiled program", &error)),
+        };
+        let limits = self.descriptor_limits;
+        let program = run::program(interpreter, &path, scratch.as_ref(), &plan.environment, limits);
+        let process = match self.order(spec.run, &program, spec.merge_streams) {
+            Ok(process) => process,
+            Err(failure) => {
+                file.release();
+                return broken(failure);
+            }
+        };
+        let until = process.started.checked_add(Duration::from_millis(spec.timeout_ms));
+        let block = Block {
+            language: plan.language.name.clone(),
+            file,
+            path,
+            interpreter: interpreter.program.clone(),
+            live: spec.live,
+            live_lost: 0,
+            _scratch: scratch,
+        };
+        self.insert(spec.run, process, Purpose::Block(block), spec.output_limit, until);
+        Attempt::Started
+    }
+
+    /// Has a keeper start the program.
+    fn order(&mut self, id: RunId, program: &Program, merge_streams: bool) -> Result<Ordered, Failure> {
+        let refused = |error: std::io::Error| failed("start a process", &error);
+        let (mut pipes, stdout) =
+            self.open_pipe(id, Stream::Stdout).map_err(refused).map(|(id, end)| (vec![id], end))?;
+        let ordered = (|| {
+            let stderr = if merge_streams {
+                stdout.try_clone()?
+            } else {
+                let (pipe, end) = self.open_pipe(id, Stream::Stderr)?;
+                pipes.push(pipe);
+                end
+            };
+            let started = Instant::now();
+            Ok(Ordered {
+                keeper: self.order_keeper(id, program, &stdout, &stderr)?,
+                pipes: pipes.clone(),
+                started,
+            })
+        })();
+        ordered.map_err(|error| {
+            pipes.iter().for_each(|pipe| self.pipes.close(*pipe));
+            refused(error)
+        })
+    }
+
+    fn open_pipe(&mut self, id: RunId, stream: Stream) -> std::io::Result<(u64, OwnedFd)> {
+        self.pipes.open(id, stream, &self.reactor)
+    }
+
+    fn order_keeper(
+        &mut self,
+        id: RunId,
+        program: &Program,
+        stdout: &OwnedFd,
+        stderr: &OwnedFd,
+    ) -> std::io::Result<u64> {
+        // A free keeper may have been killed without our having heard of it.
+        const TRIES: usize = 4;
+        let no_session = || std::io::Error::other("the session has not started");
+        let mut refused = no_session();
+        for _ in 0..TRIES {
+            let keeper = self.keepers.take(id, &self.reactor)?;
+            let directory = self.session.as_ref().ok_or_else(no_session)?.workspace.directory();
+            let kept = self.keepers.get(keeper).ok_or_else(no_session)?;
+            match kept.keeper.order(program, directory, stdout, stderr) {
+                Ok(()) => return Ok(keeper),
+                Err(error) => refused = error,
+            }
+            self.keepers.remove(keeper);
+        }
+        Err(refused)
+    }
+
+    fn insert(&mut self, id: RunId, process: Ordered, purpose: Purpose, limit: u64, until: Option<Instant>) {
+        let run = Run {
+            id,
+            purpose,
+            keeper: process.keeper,
+            pipes: process.pipes,
+            capture: Capture::new(limit),
+            since: self.scanner.now(),
+            started: process.started,
+            phase: Phase::Running { until },
+            end: None,
+        };
+        self.runs.insert(id, run);
+    }
+
+    /// The keeper could not start the program.
+    pub(super) fn not_spawned(&mut self, id: RunId, stage: Stage, errno: i32) -> Handled {
+        let Some(run) = self.runs.remove(&id) else { return Ok(()) };
+        run.pipes.iter().for_each(|pipe| self.pipes.close(*pipe));
+        match run.purpose {
+            Purpose::Probe(shim) => self.take_answer(shim, b""),
+            Purpose::Block(block) => {
+                let result = why_not_spawned(&block, stage, errno);
+                block.file.release();
+                self.link.send(&Reply::Finished { run: id, result })?;
+            }
+        }
+        self.admit()
+    }
+}
+
+/// A process that was ordered.
+struct Ordered {
+    keeper: u64,
+    pipes: Vec<u64>,
+    started: Instant,
+}
+
+/// As in a shell: 127 for a program that is not there, 126 for one that can't be executed.
+fn why_not_spawned(block: &Block, stage: Stage, errno: i32) -> Result<Outcome, Failure> {
+    let error = std::io::Error::from_raw_os_error(errno);
+    if stage != Stage::Execute || matches!(errno, libc::ENOMEM | libc::EAGAIN) {
+        return Err(failed(&format!("start a process ({stage:?})"), &error));
+    }
+    let code = if errno == libc::ENOENT { 127 } else { 126 };
+    let notice = format!("{} could not be executed: {error}", block.interpreter.display());
+    Ok(not_run(&block.language, Status::NotRun { code }, Some(&block.path), notice))
+}
+
+fn refused(language: &str, code: i32, notice: String) -> Attempt {
+    Attempt::Over(Ok(not_run(language, Status::NotRun { code }, None, notice)))
+}
+
+fn broken(failure: Failure) -> Attempt {
+    Attempt::Over(Err(failure))
+}

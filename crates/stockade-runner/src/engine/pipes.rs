@@ -1,0 +1,104 @@
+//! The pipes through which blocks and what they leave behind print. Owns reading them: never waiting, a piece
+//! at a time so that no pipe starves another, and growing a pipe that proves to be busy.
+
+use std::{collections::HashMap, io, os::fd::OwnedFd};
+
+use rustix::{
+    io::{Errno, ioctl_fionread},
+    pipe::{PipeFlags, fcntl_setpipe_size, pipe_with},
+};
+
+use super::reactor::{Reactor, Token};
+use crate::wire::message::{RunId, Stream};
+
+/// A pipe's size in a new kernel's default, and the size that a busy one is given: more would not make it
+/// faster, and an ordinary user's pipes share 64 MiB (`/proc/sys/fs/pipe-user-pages-soft`).
+const DEFAULT_SIZE: usize = 64 << 10;
+const BUSY_SIZE: usize = 1 << 20;
+
+/// The reading end of a pipe.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    descriptor: OwnedFd,
+    pub(crate) run: RunId,
+    pub(crate) stream: Stream,
+    grown: bool,
+    /// Read after the block's end and not told to the host yet, in bytes.
+    pub(crate) untold: u64,
+}
+
+/// What one read gave.
+pub(crate) enum Read {
+    /// This many bytes, in the buffer.
+    Bytes(usize),
+    /// Nothing for now.
+    Empty,
+    /// Nobody can write to the pipe any more.
+    End,
+}
+
+/// All pipes of a session.
+#[derive(Debug)]
+pub(crate) struct Pipes {
+    all: HashMap<u64, Pipe>,
+    next: u64,
+}
+
+impl Pipes {
+    pub(crate) fn new() -> Self {
+        Self { all: HashMap::new(), next: 0 }
+    }
+
+    /// Makes a pipe for a run's stream. Gives the writing end, which is the block's.
+    pub(crate) fn open(
+        &mut self,
+        run: RunId,
+        stream: Stream,
+        reactor: &Reactor,
+    ) -> io::Result<(u64, OwnedFd)> {
+        let (descriptor, block_end) = pipe_with(PipeFlags::CLOEXEC)?;
+        // Only our end: a program that finds its stdout non-blocking may well fail.
+        rustix::io::ioctl_fionbio(&descriptor, true)?;
+        let id = self.next;
+        self.next += 1;
+        reactor.watch(&descriptor, Token::Pipe(id))?;
+        self.all.insert(id, Pipe { descriptor, run, stream, grown: false, untold: 0 });
+        Ok((id, block_end))
+    }
+
+    pub(crate) fn get_mut(&mut self, id: u64) -> Option<&mut Pipe> {
+        self.all.get_mut(&id)
+    }
+
+    pub(crate) fn close(&mut self, id: u64) {
+        self.all.remove(&id);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+}
+
+impl Pipe {
+    /// Reads once.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Read {
+        match rustix::io::read(&self.descriptor, &mut *buffer) {
+            Ok(0) => Read::End,
+            Ok(length) => {
+                if length >= DEFAULT_SIZE && !self.grown {
+                    self.grown = true;
+                    // Refused when the user's pipes are many; then it stays as it is.
+                    let _ = fcntl_setpipe_size(&self.descriptor, BUSY_SIZE);
+                }
+                Read::Bytes(length)
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Read::Empty,
+            Err(_) => Read::End,
+        }
+    }
+
+    /// Bytes that are in the pipe now.
+    pub(crate) fn pending(&self) -> u64 {
+        ioctl_fionread(&self.descriptor).unwrap_or(0)
+    }
+}

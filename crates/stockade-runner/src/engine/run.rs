@@ -1,0 +1,258 @@
+//! One run: from the request to what is told of it. Owns the state of a run and the rules that need nothing
+//! but it: what it is to execute, what its end means.
+
+use std::{
+    ffi::{CString, OsStr, OsString},
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use serde_bytes::ByteBuf;
+use tempfile::TempDir;
+
+use crate::{
+    capture::Capture,
+    environment::Environment,
+    interpreter::Interpreter,
+    keeper::Report,
+    manifest::{Manifest, Since},
+    os::process::{End, Program},
+    outcome::{Outcome, Status},
+    wire::message::RunId,
+    workspace::SavedFile,
+};
+
+/// What a run is for.
+#[derive(Debug)]
+pub(crate) enum Purpose {
+    /// A block of the host's.
+    Block(Block),
+    /// Asking a shim for the path of the program behind it.
+    Probe(Shim),
+}
+
+/// A block that runs.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub(crate) language: String,
+    pub(crate) file: SavedFile,
+    pub(crate) path: PathBuf,
+    /// The program that was started, for the sentence that says why it was not.
+    pub(crate) interpreter: PathBuf,
+    pub(crate) live: bool,
+    pub(crate) live_lost: u64,
+    /// Where a compiled program lies; removed with the run.
+    pub(crate) _scratch: Option<TempDir>,
+}
+
+/// A script in front of a program, in the environment in which it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Shim {
+    pub(crate) path: PathBuf,
+    pub(crate) environment: Environment,
+}
+
+/// A run whose process was ordered.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) id: RunId,
+    pub(crate) purpose: Purpose,
+    pub(crate) keeper: u64,
+    pub(crate) pipes: Vec<u64>,
+    pub(crate) capture: Capture,
+    pub(crate) since: Since,
+    pub(crate) started: Instant,
+    pub(crate) phase: Phase,
+    /// The report that its process has ended, once it came.
+    pub(crate) end: Option<(End, Usage)>,
+}
+
+/// What a run used.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Usage {
+    pub(crate) wall: Duration,
+    pub(crate) cpu: Duration,
+    pub(crate) max_rss_bytes: u64,
+}
+
+/// Where a run stands on its way to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It runs until its process ends or its time is up; `None` for a time beyond what a clock can show.
+    Running { until: Option<Instant> },
+    /// Its tree was asked to end.
+    Terminated { why: Reason, until: Instant },
+    /// Its tree was killed.
+    Killed { why: Reason, until: Instant },
+}
+
+/// Why we end a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    TimedOut,
+    Cancelled,
+}
+
+impl Reason {
+    pub(crate) fn status(self) -> Status {
+        match self {
+            Reason::TimedOut => Status::TimedOut,
+            Reason::Cancelled => Status::Cancelled,
+        }
+    }
+}
+
+impl Phase {
+    /// When the run needs us next.
+    pub(crate) fn due(self) -> Option<Instant> {
+        match self {
+            Phase::Running { until } => until,
+            Phase::Terminated { until, .. } | Phase::Killed { until, .. } => Some(until),
+        }
+    }
+
+    pub(crate) fn reason(self) -> Option<Reason> {
+        match self {
+            Phase::Running { .. } => None,
+            Phase::Terminated { why, .. } | Phase::Killed { why, .. } => Some(why),
+        }
+    }
+}
+
+impl Run {
+    /// Takes in the report that the block's process has ended.
+    pub(crate) fn process_ended(&mut self, report: Report) {
+        if let Report::Ended { end, cpu, max_rss_bytes, .. } = report {
+            self.end = Some((end, Usage { wall: self.started.elapsed(), cpu, max_rss_bytes }));
+        }
+    }
+
+    /// What became of it.
+    fn status(&self) -> Status {
+        match (self.phase.reason(), self.end) {
+            (Some(reason), _) => reason.status(),
+            (None, Some((End::Exited(code), _))) => Status::Exited { code },
+            (None, Some((End::Signaled(signal), _))) => Status::Signaled { signal },
+            // Its keeper was killed, and what it held with it.
+            (None, None) => Status::Signaled { signal: libc::SIGKILL },
+        }
+    }
+
+    /// The sentence for whoever reads the output.
+    fn notice(&self, survivors: &[u32]) -> Option<String> {
+        let mut notice = match (self.phase.reason(), self.end) {
+            (Some(Reason::TimedOut), _) => {
+                Some(format!("Timeout: the block was ended after {:.1?}", self.started.elapsed()))
+            }
+            (Some(Reason::Cancelled), _) => Some("Cancelled: the block was ended on request".to_owned()),
+            (None, None) => {
+                Some("The process that watches over the block was killed, and the block with it".into())
+            }
+            (None, Some(_)) => None,
+        }?;
+        if !survivors.is_empty() {
+            notice += &format!("; these processes could not be ended: {survivors:?}");
+        }
+        Some(notice)
+    }
+
+    /// How the block ended.
+    pub(crate) fn outcome(&self, block: &Block, manifest: Manifest, survivors: Vec<u32>) -> Outcome {
+        let never_ended = Usage { wall: self.started.elapsed(), ..Usage::default() };
+        let usage = self.end.map_or(never_ended, |(_, usage)| usage);
+        Outcome {
+            language: block.language.clone(),
+            file: Some(to_bytes(&block.path)),
+            status: self.status(),
+            notice: self.notice(&survivors),
+            wall_us: usage.wall.as_micros() as u64,
+            cpu_us: usage.cpu.as_micros() as u64,
+            max_rss_bytes: usage.max_rss_bytes,
+            files: manifest.files,
+            files_truncated: manifest.truncated,
+            survivors,
+        }
+    }
+}
+
+/// The outcome of a block that got no process.
+pub(crate) fn not_run(language: &str, status: Status, file: Option<&Path>, notice: String) -> Outcome {
+    Outcome {
+        language: language.to_owned(),
+        file: file.map(to_bytes),
+        status,
+        notice: Some(notice),
+        wall_us: 0,
+        cpu_us: 0,
+        max_rss_bytes: 0,
+        files: Vec::new(),
+        files_truncated: false,
+        survivors: Vec::new(),
+    }
+}
+
+pub(crate) fn to_bytes(path: &Path) -> ByteBuf {
+    ByteBuf::from(path.as_os_str().as_bytes())
+}
+
+pub(crate) fn to_path(bytes: &ByteBuf) -> PathBuf {
+    PathBuf::from(OsString::from_vec(bytes.to_vec()))
+}
+
+/// Compiles, then becomes what was compiled, so that its end is the block's. `$1` is the binary, the rest the
+/// compiler's command.
+const COMPILE_AND_EXECUTE: &str = r#"binary=$1; shift; "$@" && exec "$binary""#;
+
+/// The program that runs `file`.
+pub(crate) fn program(
+    interpreter: &Interpreter,
+    file: &Path,
+    scratch: Option<&TempDir>,
+    environment: &Environment,
+    descriptor_limits: (u64, u64),
+) -> Program {
+    let binary = scratch.map(|scratch| scratch.path().join("program")).unwrap_or_default();
+    let places = [("{file}", file.as_os_str()), ("{binary}", binary.as_os_str())];
+    let substituted = interpreter.command.args.iter().map(|argument| substitute(argument, &places));
+    let command = std::iter::once(interpreter.program.as_os_str().to_owned()).chain(substituted);
+    let arguments: Vec<OsString> = if interpreter.command.compiles() {
+        let shell = ["sh", "-c", COMPILE_AND_EXECUTE, "sh"].map(OsString::from);
+        shell.into_iter().chain([binary.as_os_str().to_owned()]).chain(command).collect()
+    } else {
+        command.collect()
+    };
+    let path = if interpreter.command.compiles() { Path::new("/bin/sh") } else { &interpreter.program };
+    Program {
+        path: c_string(path.as_os_str()),
+        arguments: arguments.iter().map(|argument| c_string(argument)).collect(),
+        environment: environment.to_strings(),
+        descriptor_limits,
+    }
+}
+
+/// The argument with the first of the places that is in it filled.
+fn substitute(argument: &str, places: &[(&str, &OsStr)]) -> OsString {
+    let filled = places.iter().find_map(|(place, value)| {
+        let (before, after) = argument.split_once(place)?;
+        Some([OsStr::new(before), value, OsStr::new(after)].map(OsStr::as_bytes).concat())
+    });
+    filled.map_or_else(|| OsString::from(argument), OsString::from_vec)
+}
+
+/// The program that asks a shim for the real one.
+pub(crate) fn probe(interpreter: &Interpreter, environment: &Environment, limits: (u64, u64)) -> Program {
+    let arguments = interpreter.command.self_path.iter().map(|argument| c_string(OsStr::new(argument)));
+    Program {
+        path: c_string(interpreter.program.as_os_str()),
+        arguments: std::iter::once(c_string(interpreter.program.as_os_str())).chain(arguments).collect(),
+        environment: environment.to_strings(),
+        descriptor_limits: limits,
+    }
+}
+
+/// A string for the kernel. Paths and arguments come from the file system and from tables, which have no NUL.
+fn c_string(text: &OsStr) -> CString {
+    let end = text.as_bytes().iter().position(|&byte| byte == 0).unwrap_or(text.len());
+    CString::new(&text.as_bytes()[..end]).unwrap_or_default()
+}

@@ -1,0 +1,275 @@
+//! Keepers: one small process above each block's processes. A keeper starts the block's process, waits for it
+//! and for every orphan of its tree (it is a subreaper), and says how the block ended. It holds no deadline,
+//! reads no output and decides nothing: whoever runs as the same user could stop or kill it.
+//!
+//! Keepers come from a zygote, a process that was cloned from the runner before the runner had any buffers:
+//! cloning it costs the same however large the runner has grown. A keeper is made as the zygote's sibling, so
+//! it is the runner's child and the runner reaps it; if a keeper is killed, its tree falls to the runner.
+//!
+//! A keeper without children is used again. When the runner is gone a keeper ends its tree and itself.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek, Write},
+    os::fd::{AsFd, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    fs::{MemfdFlags, memfd_create},
+    process::{Pid, getpid, set_child_subreaper},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    os::{
+        channel::Channel,
+        descriptors,
+        process::{self, End, Ended, Parent, Program, SpawnError, Stage},
+        signals,
+    },
+    tree,
+};
+
+/// What the runner asks of a keeper: start the program that the first descriptor holds, in the directory of the
+/// second, with the third and fourth as stdout and stderr.
+#[derive(Debug, Serialize, Deserialize)]
+struct Order;
+
+/// What the runner asks of the zygote: make a keeper that talks over the descriptor.
+#[derive(Debug, Serialize, Deserialize)]
+struct Fork;
+
+/// What a keeper says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// The program runs.
+    Spawned { pid: i32 },
+    /// The program was not started; the keeper is free.
+    NotSpawned { stage: Stage, errno: i32 },
+    /// The block's process has ended.
+    Ended {
+        end: End,
+        /// Of all processes that were waited for until now.
+        cpu: Duration,
+        max_rss_bytes: u64,
+        /// It left no process behind: the keeper is free.
+        childless: bool,
+    },
+    /// The last process that the block left behind has ended: the keeper is free.
+    Childless,
+}
+
+/// The runner's side of a keeper.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    pub(crate) pid: Pid,
+    channel: Channel,
+}
+
+impl Keeper {
+    /// Has the keeper start `program`; its [`Report`] says whether it did.
+    pub(crate) fn order(
+        &self,
+        program: &Program,
+        directory: &OwnedFd,
+        stdout: &OwnedFd,
+        stderr: &OwnedFd,
+    ) -> io::Result<()> {
+        let script = write_program(program)?;
+        self.channel.send(&Order, &[script.as_fd(), directory.as_fd(), stdout.as_fd(), stderr.as_fd()])
+    }
+
+    /// The next report, or [`io::ErrorKind::WouldBlock`]; `None` when the keeper is gone.
+    pub(crate) fn report(&self) -> io::Result<Option<Report>> {
+        self.channel.try_receive()
+    }
+
+    pub(crate) fn descriptor(&self) -> &OwnedFd {
+        self.channel.descriptor()
+    }
+}
+
+/// The runner's side of the zygote.
+#[derive(Debug)]
+pub(crate) struct Zygote {
+    pub(crate) pid: Pid,
+    channel: Channel,
+}
+
+impl Zygote {
+    /// Clones the zygote from this process.
+    pub(crate) fn start() -> io::Result<Zygote> {
+        let (ours, theirs) = Channel::pair()?;
+        match process::fork(Parent::This)? {
+            Some(pid) => Ok(Zygote { pid, channel: ours }),
+            None => run_zygote(theirs),
+        }
+    }
+
+    /// Makes a keeper.
+    pub(crate) fn keeper(&self) -> io::Result<Keeper> {
+        let (ours, theirs) = Channel::pair()?;
+        self.channel.send(&Fork, &[theirs.as_fd()])?;
+        drop(theirs);
+        let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the zygote is gone");
+        let (pid, _) = self.channel.receive::<i32>()?.ok_or_else(gone)?;
+        match Pid::from_raw(pid.max(0)) {
+            Some(pid) => Ok(Keeper { pid, channel: ours }),
+            None => Err(io::Error::from_raw_os_error(-pid)),
+        }
+    }
+}
+
+fn run_zygote(runner: Channel) -> ! {
+    descriptors::close_from(3, Some(runner.descriptor()));
+    while let Ok(Some((Fork, mut descriptors))) = runner.receive::<Fork>() {
+        let Some(channel) = descriptors.pop() else { continue };
+        let answer = match process::fork(Parent::Ours) {
+            Ok(None) => run_keeper(Channel::from(channel)),
+            Ok(Some(pid)) => pid.as_raw_pid(),
+            Err(error) => -error.raw_os_error().unwrap_or(libc::EAGAIN),
+        };
+        if runner.send(&answer, &[]).is_err() {
+            break;
+        }
+    }
+    std::process::exit(0)
+}
+
+fn run_keeper(runner: Channel) -> ! {
+    descriptors::close_from(3, Some(runner.descriptor()));
+    let kept = set_child_subreaper(Some(getpid())).map_err(io::Error::from);
+    if let Ok(signals) = kept.and_then(|()| signals::descriptor(&[libc::SIGCHLD])) {
+        Keeping { runner, signals, block: None, usage: Usage::default() }.keep();
+    }
+    end_own_tree();
+    std::process::exit(0)
+}
+
+/// How long a keeper whose runner is gone waits for what it has killed.
+const END_OF_TREE: Duration = Duration::from_secs(5);
+
+fn end_own_tree() {
+    let until = Instant::now() + END_OF_TREE;
+    while Instant::now() < until {
+        tree::kill(&[getpid()], || tree::descendants(&[getpid()]));
+        loop {
+            match process::wait_any() {
+                Ok(Some(_)) => {}
+                Ok(None) => break std::thread::sleep(Duration::from_millis(1)),
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// A keeper's own state.
+struct Keeping {
+    runner: Channel,
+    signals: OwnedFd,
+    /// The block's process, until it has ended.
+    block: Option<Pid>,
+    usage: Usage,
+}
+
+#[derive(Default)]
+struct Usage {
+    cpu: Duration,
+    max_rss_bytes: u64,
+}
+
+impl Keeping {
+    /// Serves the runner until it is gone.
+    fn keep(&mut self) {
+        loop {
+            let mut ready = [
+                PollFd::new(self.runner.descriptor(), PollFlags::IN),
+                PollFd::new(&self.signals, PollFlags::IN),
+            ];
+            if poll(&mut ready, None).is_err() {
+                continue;
+            }
+            let [asked, child] = ready.map(|descriptor| !descriptor.revents().is_empty());
+            if child {
+                self.reap();
+            }
+            if asked && !self.obey() {
+                return;
+            }
+        }
+    }
+
+    /// Carries out the runner's next order. False when the runner is gone.
+    fn obey(&mut self) -> bool {
+        let Ok(Some((Order, descriptors))) = self.runner.receive::<Order>() else { return false };
+        self.usage = Usage::default();
+        let report = match start(descriptors) {
+            Ok(pid) => {
+                self.block = Some(pid);
+                Report::Spawned { pid: pid.as_raw_pid() }
+            }
+            Err(SpawnError { stage, errno }) => Report::NotSpawned { stage, errno },
+        };
+        self.say(report)
+    }
+
+    fn say(&self, report: Report) -> bool {
+        self.runner.send(&report, &[]).is_ok()
+    }
+
+    /// Takes in everyone who has ended, and reports the block's process and the end of the last child.
+    fn reap(&mut self) {
+        while signals::next(&self.signals).is_some() {}
+        let mut ended = None;
+        let (mut reaped, mut childless) = (false, false);
+        loop {
+            match process::wait_any() {
+                Ok(Some(child)) => {
+                    reaped = true;
+                    self.usage.cpu += child.cpu;
+                    self.usage.max_rss_bytes = self.usage.max_rss_bytes.max(child.max_rss_bytes);
+                    ended = ended.or(self.end_of_block(&child));
+                }
+                Ok(None) => break,
+                Err(_) => break childless = true,
+            }
+        }
+        let Usage { cpu, max_rss_bytes } = self.usage;
+        match ended {
+            Some(end) => drop(self.say(Report::Ended { end, cpu, max_rss_bytes, childless })),
+            None if reaped && childless => drop(self.say(Report::Childless)),
+            None => {}
+        }
+    }
+
+    fn end_of_block(&mut self, child: &Ended) -> Option<End> {
+        self.block.take_if(|block| *block == child.pid).map(|_| child.end)
+    }
+}
+
+fn start(descriptors: Vec<OwnedFd>) -> Result<Pid, SpawnError> {
+    let broken = |stage| SpawnError { stage, errno: libc::EBADF };
+    let [script, directory, stdout, stderr] =
+        <[OwnedFd; 4]>::try_from(descriptors).map_err(|_| broken(Stage::Streams))?;
+    let program = read_program(script).map_err(|_| broken(Stage::Execute))?;
+    process::spawn(&program, directory.as_fd(), stdout.as_fd(), stderr.as_fd())
+}
+
+/// Puts a program where a keeper can read it: an anonymous file, for an environment can be larger than any
+/// message.
+fn write_program(program: &Program) -> io::Result<OwnedFd> {
+    let bytes = postcard::to_stdvec(program).map_err(io::Error::other)?;
+    let mut file = File::from(memfd_create("stockade-program", MemfdFlags::CLOEXEC)?);
+    file.write_all(&bytes)?;
+    Ok(file.into())
+}
+
+fn read_program(script: OwnedFd) -> io::Result<Program> {
+    let mut file = File::from(script);
+    file.rewind()?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    postcard::from_bytes(&bytes).map_err(io::Error::other)
+}

@@ -1,0 +1,36 @@
+//! The runner: the small static process that runs Stockade's code blocks, the same bytes wherever code runs.
+//!
+//! It resolves a block's language to a command, saves the block's file, starts its process, captures what it
+//! prints, holds its deadline, ends every process of its tree and tells how it ended. A host asks for all of
+//! that over any byte stream, in the messages of [`wire`]. Where the runner runs, and how a stream to it is
+//! had, is the host's affair.
+//!
+//! ```text
+//! engine      one event loop: requests, runs, deadlines, the end of everything
+//! ├─ keeper      a small process above each block's processes; the zygote they are cloned from
+//! ├─ tree        finding and ending every process below one
+//! ├─ workspace   files beneath the workspace, and the locks by which runs share them
+//! ├─ source      a block's file name and contents;  shell_lines: `!` lines in Python
+//! ├─ language    the table of languages;  interpreter: finding what runs one;  environment
+//! ├─ capture     what is kept of the output;  manifest: which files changed
+//! ├─ outcome     how a block ended
+//! ├─ wire        messages and frames
+//! └─ os          the only unsafe code
+//! ```
+
+mod capture;
+mod engine;
+mod environment;
+mod interpreter;
+mod keeper;
+pub mod language;
+mod manifest;
+mod os;
+pub mod outcome;
+pub mod shell_lines;
+pub mod source;
+mod tree;
+pub mod wire;
+mod workspace;
+
+pub use engine::{Transport, run};

@@ -1,0 +1,192 @@
+//! Processes: cloning ourselves, starting a program, waiting with usage.
+
+use std::{
+    ffi::{CString, c_char, c_int, c_void},
+    io, mem,
+    os::fd::{AsRawFd, BorrowedFd},
+    ptr,
+    time::Duration,
+};
+
+use rustix::process::Pid;
+
+/// How a process ended and what it used, its waited-for children included.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended {
+    pub(crate) pid: Pid,
+    pub(crate) end: End,
+    pub(crate) cpu: Duration,
+    pub(crate) max_rss_bytes: u64,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) enum End {
+    Exited(i32),
+    Signaled(i32),
+}
+
+/// Waits for a child that has ended, without blocking. `None`: there are children, and none has ended.
+///
+/// Fails with `ECHILD` when there is no child at all.
+pub(crate) fn wait_any() -> io::Result<Option<Ended>> {
+    let mut status: c_int = 0;
+    // SAFETY: `rusage` is plain numbers, valid as zeroes; both pointers are to live variables of this frame.
+    let (pid, usage) = unsafe {
+        let mut usage: libc::rusage = mem::zeroed();
+        (libc::wait4(-1, &mut status, libc::WNOHANG | libc::__WALL, &mut usage), usage)
+    };
+    if pid < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let Some(pid) = Pid::from_raw(pid) else { return Ok(None) };
+    let end = if libc::WIFSIGNALED(status) {
+        End::Signaled(libc::WTERMSIG(status))
+    } else {
+        End::Exited(libc::WEXITSTATUS(status))
+    };
+    let cpu = duration(usage.ru_utime) + duration(usage.ru_stime);
+    Ok(Some(Ended { pid, end, cpu, max_rss_bytes: usage.ru_maxrss as u64 * 1024 }))
+}
+
+fn duration(time: libc::timeval) -> Duration {
+    Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000)
+}
+
+/// Whose child a clone of this process is to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Parent {
+    /// Of this process.
+    This,
+    /// Of this process's parent: the clone is a sibling.
+    Ours,
+}
+
+/// Clones this process. Gives the clone's pid, and `None` in the clone.
+pub(crate) fn fork(parent: Parent) -> io::Result<Option<Pid>> {
+    let flags = match parent {
+        Parent::This => libc::SIGCHLD,
+        Parent::Ours => libc::CLONE_PARENT | libc::SIGCHLD,
+    };
+    // SAFETY: the memory is copied, not shared, and this process has one thread: the clone continues with a
+    // consistent copy of everything. libc's own fork is not used because it can't make a sibling; what it does
+    // beyond the call (locks of other threads, handlers) has nothing to act on in a process of one thread.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags as libc::c_ulong, 0, 0, 0, 0) };
+    if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(Pid::from_raw(pid as i32)) }
+}
+
+/// A program that is to be started, ready for the kernel.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Program {
+    pub(crate) path: CString,
+    pub(crate) arguments: Vec<CString>,
+    /// `NAME=value` each.
+    pub(crate) environment: Vec<CString>,
+    /// The limits of open descriptors to give it, soft and hard.
+    pub(crate) descriptor_limits: (u64, u64),
+}
+
+/// Why a program was not started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SpawnError {
+    pub(crate) stage: Stage,
+    pub(crate) errno: i32,
+}
+
+/// What was being done when starting a program failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) enum Stage {
+    Clone,
+    Session,
+    Directory,
+    Streams,
+    Execute,
+}
+
+/// What parent and child share until the child has become the program.
+struct Launch<'a> {
+    program: &'a Program,
+    arguments: Vec<*const c_char>,
+    environment: Vec<*const c_char>,
+    directory: c_int,
+    streams: [c_int; 2],
+    failed: Option<SpawnError>,
+}
+
+/// Bytes of the stack that the child runs on until it has become the program; it calls a few system calls.
+const STACK: usize = 64 << 10;
+
+/// Starts a program in a session of its own, in `directory`, with `stdout` and `stderr`, our stdin (which is
+/// `/dev/null`), no signal blocked, and no other descriptor of ours.
+///
+/// The child shares our memory until it has become the program and we stand still until then: nothing is
+/// copied, and the child can say why it failed by writing it down.
+pub(crate) fn spawn(
+    program: &Program,
+    directory: BorrowedFd<'_>,
+    stdout: BorrowedFd<'_>,
+    stderr: BorrowedFd<'_>,
+) -> Result<Pid, SpawnError> {
+    let mut launch = Launch {
+        program,
+        arguments: null_terminated(&program.arguments),
+        environment: null_terminated(&program.environment),
+        directory: directory.as_raw_fd(),
+        streams: [stdout.as_raw_fd(), stderr.as_raw_fd()],
+        failed: None,
+    };
+    let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>());
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: CLONE_VFORK suspends this thread, the only one, until the child has executed a program or exited,
+    // so `launch` and `stack` outlive the child's use of them and are not touched meanwhile. The stack pointer
+    // is the aligned end of an allocation of STACK bytes, and it grows down. `run_child` never returns.
+    let pid = unsafe {
+        let top = stack.as_mut_ptr().add(stack.capacity()).cast::<c_void>();
+        libc::clone(run_child, top, flags, (&raw mut launch).cast())
+    };
+    if let Some(failed) = launch.failed {
+        // SAFETY: the child has exited by itself and is ours to wait for.
+        unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
+        return Err(failed);
+    }
+    Pid::from_raw(pid.max(0)).ok_or_else(|| SpawnError {
+        stage: Stage::Clone,
+        errno: io::Error::last_os_error().raw_os_error().unwrap_or(0),
+    })
+}
+
+fn null_terminated(strings: &[CString]) -> Vec<*const c_char> {
+    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
+}
+
+/// What the child does. It allocates nothing and unwinds nowhere: only system calls.
+extern "C" fn run_child(launch: *mut c_void) -> c_int {
+    // SAFETY: `spawn` passes a pointer to its `Launch`, which nobody else uses while the child runs.
+    let launch = unsafe { &mut *launch.cast::<Launch<'_>>() };
+    let (Err(stage) | Ok(stage)) = become_program(launch).map(|never| match never {});
+    let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
+    launch.failed = Some(SpawnError { stage, errno });
+    // SAFETY: ends the child at once, without running anything of the memory that it shares.
+    unsafe { libc::_exit(127) }
+}
+
+fn become_program(launch: &Launch<'_>) -> Result<std::convert::Infallible, Stage> {
+    let check = |result: c_int, stage| if result < 0 { Err(stage) } else { Ok(()) };
+    let (rlim_cur, rlim_max) = launch.program.descriptor_limits;
+    let limit = libc::rlimit { rlim_cur, rlim_max };
+    // SAFETY: system calls with valid pointers into `launch` or this frame. Mask, limits, directory and
+    // descriptors are the child's own, for neither CLONE_SIGHAND nor CLONE_FILES nor CLONE_FS was asked for.
+    unsafe {
+        check(libc::setsid(), Stage::Session)?;
+        check(libc::fchdir(launch.directory), Stage::Directory)?;
+        check(libc::dup2(launch.streams[0], 1), Stage::Streams)?;
+        check(libc::dup2(launch.streams[1], 2), Stage::Streams)?;
+        // The limit was this high before; should that fail all the same, the block has a higher one.
+        libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        let mut none: libc::sigset_t = mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut());
+        libc::execve(launch.program.path.as_ptr(), launch.arguments.as_ptr(), launch.environment.as_ptr());
+    }
+    Err(Stage::Execute)
+}

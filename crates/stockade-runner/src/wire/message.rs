@@ -1,0 +1,209 @@
+//! What the host and the runner say to each other. Owns the types and the version; how they become bytes is
+//! `frame`'s part. Paths, code and output are bytes: neither side may assume that they are text.
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use crate::{language::Language, outcome::Outcome};
+
+/// The version of these messages. A host refuses a runner that says another one in its [`Reply::Hello`].
+pub const VERSION: u32 = 1;
+
+/// An environment variable: name and value.
+pub type Variable = (ByteBuf, ByteBuf);
+
+/// Names one run within its session; chosen by the host, never used twice.
+pub type RunId = u64;
+
+/// What the host asks of the runner.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    /// The first request of a stream, and only the first. Answered by [`Reply::Ready`] or
+    /// [`Reply::StartFailed`].
+    Start(SessionSpec),
+    /// Run a block. Answered by [`Reply::Started`] (unless it can't start) and [`Reply::Finished`].
+    Run(RunSpec),
+    /// End a run that was asked for. A run that is unknown or finished is left alone.
+    Cancel {
+        /// The run to end.
+        run: RunId,
+    },
+    /// Look for the interpreter of every language. Answered by [`Reply::Languages`].
+    Languages,
+    /// Save a file in the workspace, with the rules of a block's own file. Answered by [`Reply::Written`].
+    Write {
+        /// Names this request in its answer.
+        id: u64,
+        /// Relative to the workspace.
+        path: ByteBuf,
+        /// What the file is to hold.
+        contents: ByteBuf,
+    },
+    /// From now on send what background processes print, not only how much.
+    WatchBackground,
+    /// Proof that the host lives. Answered by [`Reply::Heartbeat`].
+    Heartbeat,
+    /// End everything and exit. Answered by [`Reply::Stopped`].
+    Stop,
+}
+
+/// What a session is started with.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct SessionSpec {
+    /// An absolute path to a directory that exists.
+    pub workspace: ByteBuf,
+    /// Set over the runner's own environment, for every block.
+    pub env: Vec<Variable>,
+    /// Remove generated files when nobody runs them any more.
+    pub cleanup_temp_files: bool,
+    /// Remove the workspace itself at the end, however the end comes.
+    pub remove_workspace: bool,
+    /// Added to the built-in languages; one of the same name or alias takes its place.
+    pub languages: Vec<Language>,
+    /// End when nothing was heard from the host for this long, in milliseconds.
+    pub heartbeat_timeout_ms: Option<u64>,
+}
+
+/// What one block is run with.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct RunSpec {
+    /// Chosen by the host.
+    pub run: RunId,
+    /// As the author of the block wrote it, any case, name or alias.
+    pub language: String,
+    /// What is to be run.
+    pub code: ByteBuf,
+    /// The deadline, counted from the block's start.
+    pub timeout_ms: u64,
+    /// Set over the session's environment.
+    pub env: Vec<Variable>,
+    /// Send output as it is read ([`Reply::Live`]).
+    pub live: bool,
+    /// One pipe for both streams: the merged order is exact, and all of it counts as stdout.
+    pub merge_streams: bool,
+    /// Bytes kept of each stream.
+    pub output_limit: u64,
+}
+
+/// What the runner answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Reply {
+    /// The first reply of a stream, sent before anything is asked.
+    Hello {
+        /// [`VERSION`] of the runner.
+        version: u32,
+    },
+    /// The session has started.
+    Ready {
+        /// The runner's process id, in its own namespace.
+        pid: u32,
+    },
+    /// The session can't start; the runner exits.
+    StartFailed(Failure),
+    /// The block's process runs, and its deadline counts.
+    Started {
+        /// Which run.
+        run: RunId,
+        /// The language's canonical name.
+        language: String,
+        /// The absolute path of the block's file.
+        file: ByteBuf,
+    },
+    /// Output as it is read. May be incomplete, for a slow host loses live output first.
+    Live {
+        /// Which run; it may have finished: then a process that it left behind wrote this.
+        run: RunId,
+        /// Which stream.
+        stream: Stream,
+        /// What was read.
+        data: ByteBuf,
+        /// Bytes of this run's live output that were left out just before `data`.
+        lost: u64,
+    },
+    /// A part of what is kept of a run's output, in order. All parts come before [`Reply::Finished`].
+    Output {
+        /// Which run.
+        run: RunId,
+        /// In the order in which they were read.
+        pieces: Vec<Piece>,
+    },
+    /// The run has ended. Nothing but background output follows for it.
+    Finished {
+        /// Which run.
+        run: RunId,
+        /// How the block ended, or why the runner failed to run it.
+        result: Result<Outcome, Failure>,
+    },
+    /// Processes that finished runs left behind have written this much more.
+    Background {
+        /// The run that left them.
+        run: RunId,
+        /// Which stream.
+        stream: Stream,
+        /// Bytes read since the last such message.
+        bytes: u64,
+        /// The last of them; empty unless [`Request::WatchBackground`] was sent.
+        data: ByteBuf,
+    },
+    /// The answer to [`Request::Languages`], in the order of the table.
+    Languages(Vec<LanguageReport>),
+    /// The answer to [`Request::Write`]: the absolute path.
+    Written {
+        /// As in the request.
+        id: u64,
+        /// The absolute path, or why it was not written.
+        result: Result<ByteBuf, Failure>,
+    },
+    /// The answer to [`Request::Heartbeat`].
+    Heartbeat,
+    /// Everything has ended; the last message of a stream.
+    Stopped {
+        /// Processes that could not be ended.
+        survivors: Vec<u32>,
+    },
+}
+
+/// Which of a block's two streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Stream {
+    /// Standard output, and both streams when they are merged.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// A part of what is kept of the output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Piece {
+    /// Bytes of one stream, read at one time.
+    Data(Stream, ByteBuf),
+    /// This many bytes of the stream were not kept here.
+    Dropped(Stream, u64),
+}
+
+/// A language and what would run it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LanguageReport {
+    /// The canonical name.
+    pub name: String,
+    /// Other names for it.
+    pub aliases: Vec<String>,
+    /// Of its files, without the dot.
+    pub extension: String,
+    /// False for what is saved and not run.
+    pub runs: bool,
+    /// The absolute path of the interpreter or compiler; `None` when there is none.
+    pub interpreter: Option<ByteBuf>,
+}
+
+/// The runner failed at something: not an outcome of the code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("failed to {doing}: {why}")]
+pub struct Failure {
+    /// What was being tried, a fragment that follows "failed to".
+    pub doing: String,
+    /// Why it failed.
+    pub why: String,
+    /// The operating system's error number, where it was one.
+    pub errno: Option<i32>,
+}

@@ -1,0 +1,404 @@
+//! The workspace: the directory in which blocks' files are saved and their processes run. Owns every write to
+//! it, beneath it, without following a symbolic link and without waiting on a FIFO or a device of that name;
+//! and the locks by which runs, of this runner and of others, share it.
+//!
+//! A run holds a lock of its file until its end: exclusive for a file that the block named, shared for one
+//! whose name was generated from its code. A generated file that is to be cleaned up carries the sticky bit,
+//! which means nothing else on a Linux file: so whoever runs it last, in whatever process, knows that it is
+//! theirs to remove, and nobody removes what somebody wanted kept. It is removed under an exclusive lock, and
+//! whoever takes a lock makes sure afterwards that the name still leads to the file that he locked.
+
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io::{self, Read, Seek, Write},
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{
+        AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, fchmod, flock, fstat, ftruncate, mkdirat,
+        openat, statat, unlinkat,
+    },
+    io::Errno,
+};
+
+/// How often a file may be replaced under our hands before we look again later.
+const REPLACED_AT_MOST: usize = 16;
+
+/// An open workspace.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    path: PathBuf,
+    directory: OwnedFd,
+    cleanup: bool,
+}
+
+/// A file of a run, locked for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct SavedFile {
+    /// Beneath the workspace.
+    name: PathBuf,
+    /// The directory that holds it, and its name there.
+    place: Place,
+    file: File,
+    generated: bool,
+    /// Its identity and time of change, as saved.
+    pub(crate) stamp: Stamp,
+}
+
+/// Tells whether a file has changed since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Stamp {
+    inode: u64,
+    seconds: i64,
+    nanoseconds: u32,
+}
+
+impl Stamp {
+    /// Of no file.
+    #[cfg(test)]
+    pub(crate) const NONE: Self = Self { inode: 0, seconds: 0, nanoseconds: 0 };
+
+    pub(crate) fn new(inode: u64, seconds: i64, nanoseconds: u32) -> Self {
+        Self { inode, seconds, nanoseconds }
+    }
+
+    fn of(stat: &Stat) -> Self {
+        Self::new(stat.st_ino, stat.st_ctime as i64, stat.st_ctime_nsec as u32)
+    }
+}
+
+/// A directory and a name in it.
+#[derive(Debug)]
+struct Place {
+    directory: OwnedFd,
+    name: PathBuf,
+}
+
+/// Why a file was not saved.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SaveError {
+    /// The name leads out of the workspace, or may.
+    #[error("Filename is not in the workspace: {} is a symbolic link", .0.display())]
+    Symlink(PathBuf),
+    /// There is something else of that name.
+    #[error("{} is there and is not a regular file", .0.display())]
+    NotRegular(PathBuf),
+    /// A part of the name is a file, or too long, or somebody else's.
+    #[error("{} can't be written: {errno}", .name.display())]
+    Refused { name: PathBuf, errno: Errno },
+    /// Another run holds the file; to be tried again.
+    #[error("another run holds the file")]
+    Held,
+    /// The file system refused.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+impl From<Errno> for SaveError {
+    fn from(errno: Errno) -> Self {
+        Self::Io(errno.into())
+    }
+}
+
+impl Workspace {
+    /// Opens the directory `path`, which must be absolute and writable.
+    pub(crate) fn open(path: &Path, cleanup: bool) -> io::Result<Self> {
+        let directory = open_directory(path)?;
+        rustix::fs::accessat(
+            &directory,
+            ".",
+            rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
+            AtFlags::EACCESS,
+        )?;
+        Ok(Self { path: path.to_owned(), directory, cleanup })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn directory(&self) -> &OwnedFd {
+        &self.directory
+    }
+
+    /// Opens the directory again when it was removed and something of that name is there now.
+    pub(crate) fn refresh(&mut self) -> io::Result<()> {
+        if fstat(&self.directory)?.st_nlink == 0 {
+            self.directory = open_directory(&self.path)?;
+        }
+        Ok(())
+    }
+
+    /// Saves a file under a name that its contents gave it. Many runs can hold it.
+    pub(crate) fn save_generated(&self, name: &str, contents: &[u8]) -> Result<SavedFile, SaveError> {
+        self.save(Path::new(name), |saved| {
+            lock(&saved.file, FlockOperation::NonBlockingLockShared)?;
+            if !same_contents(&saved.file, contents)? {
+                lock(&saved.file, FlockOperation::NonBlockingLockExclusive)?;
+                write(&saved.file, contents)?;
+                self.mark(&saved.file, self.cleanup)?;
+                lock(&saved.file, FlockOperation::NonBlockingLockShared)?;
+            } else if !self.cleanup {
+                self.mark(&saved.file, false)?;
+            }
+            saved.generated = true;
+            Ok(())
+        })
+    }
+
+    /// Saves a file under a name that was asked for, relative and without `..`. One run holds it.
+    pub(crate) fn save_named(&self, name: &Path, contents: &[u8]) -> Result<SavedFile, SaveError> {
+        self.save(name, |saved| {
+            lock(&saved.file, FlockOperation::NonBlockingLockExclusive)?;
+            write(&saved.file, contents)
+        })
+    }
+
+    fn save(
+        &self,
+        name: &Path,
+        fill: impl Fn(&mut SavedFile) -> Result<(), SaveError>,
+    ) -> Result<SavedFile, SaveError> {
+        for _ in 0..REPLACED_AT_MOST {
+            let mut saved = self.open_file(name)?;
+            fill(&mut saved)?;
+            if saved.place.leads_to(&saved.file)? {
+                saved.stamp = Stamp::of(&fstat(&saved.file)?);
+                return Ok(saved);
+            }
+        }
+        // Somebody keeps replacing it; that is to be waited for like any other holder.
+        Err(SaveError::Held)
+    }
+
+    /// Opens or creates a regular file, and makes its parents.
+    fn open_file(&self, name: &Path) -> Result<SavedFile, SaveError> {
+        let place = self.make_parents(name)?;
+        // NONBLOCK: a FIFO must not make us wait for its reader, which may never come.
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = openat(&place.directory, &place.name, flags, Mode::from_raw_mode(0o666));
+        let file =
+            File::from(file.map_err(|errno| explain(&place.directory, place.name.as_os_str(), errno, name))?);
+        let stat = fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(SaveError::NotRegular(name.to_owned()));
+        }
+        Ok(SavedFile { name: name.to_owned(), place, file, generated: false, stamp: Stamp::of(&stat) })
+    }
+
+    fn make_parents(&self, name: &Path) -> Result<Place, SaveError> {
+        let bad_name = || SaveError::Refused { name: name.to_owned(), errno: Errno::INVAL };
+        let file_name = name.file_name().ok_or_else(bad_name)?;
+        let mut directory = self.directory.try_clone()?;
+        let mut walked = PathBuf::new();
+        for component in name.parent().into_iter().flatten() {
+            walked.push(component);
+            directory = enter(&directory, component, &walked)?;
+        }
+        Ok(Place { directory, name: PathBuf::from(file_name) })
+    }
+
+    /// Sets or clears the mark of what is to be cleaned up.
+    fn mark(&self, file: &File, cleanup: bool) -> Result<(), SaveError> {
+        let mode = Mode::from_raw_mode(fstat(file)?.st_mode);
+        let wanted = if cleanup { mode | Mode::SVTX } else { mode - Mode::SVTX };
+        if wanted != mode {
+            // A file system without the bit keeps the file: too many files are better than too few.
+            let _ = fchmod(file, wanted);
+        }
+        Ok(())
+    }
+}
+
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(openat(CWD, path, flags, Mode::empty())?)
+}
+
+/// Opens the directory `name` in `parent`, and makes it where it is missing.
+fn enter(parent: &OwnedFd, name: &OsStr, walked: &Path) -> Result<OwnedFd, SaveError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = || openat(parent, name, flags, Mode::empty());
+    let opened = match open() {
+        Err(Errno::NOENT) => match mkdirat(parent, name, Mode::from_raw_mode(0o777)) {
+            Ok(()) | Err(Errno::EXIST) => open(),
+            Err(errno) => Err(errno),
+        },
+        opened => opened,
+    };
+    opened.map_err(|errno| explain(parent, name, errno, walked))
+}
+
+/// What refusing to open `name` in `directory` means for a block that is to be saved as `shown`.
+fn explain(directory: &OwnedFd, name: &OsStr, errno: Errno, shown: &Path) -> SaveError {
+    let is_symlink = || {
+        let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+        stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+    };
+    match errno {
+        Errno::LOOP | Errno::NOTDIR if is_symlink() => SaveError::Symlink(shown.to_owned()),
+        Errno::ISDIR | Errno::NXIO => SaveError::NotRegular(shown.to_owned()),
+        Errno::NOTDIR
+        | Errno::NAMETOOLONG
+        | Errno::INVAL
+        | Errno::ILSEQ
+        | Errno::ACCESS
+        | Errno::PERM
+        | Errno::TXTBSY => SaveError::Refused { name: shown.to_owned(), errno },
+        errno => SaveError::Io(errno.into()),
+    }
+}
+
+fn lock(file: &File, operation: FlockOperation) -> Result<(), SaveError> {
+    flock(file, operation).map_err(|errno| match errno {
+        Errno::WOULDBLOCK => SaveError::Held,
+        errno => SaveError::Io(errno.into()),
+    })
+}
+
+fn same_contents(file: &File, contents: &[u8]) -> Result<bool, SaveError> {
+    if fstat(file)?.st_size as u64 != contents.len() as u64 {
+        return Ok(false);
+    }
+    let mut found = Vec::with_capacity(contents.len());
+    file.take(contents.len() as u64).read_to_end(&mut found)?;
+    Ok(found == contents)
+}
+
+fn write(mut file: &File, contents: &[u8]) -> Result<(), SaveError> {
+    ftruncate(file, 0)?;
+    file.rewind()?;
+    Ok(file.write_all(contents)?)
+}
+
+impl Place {
+    /// Whether the name still is this file's.
+    fn leads_to(&self, file: &File) -> Result<bool, SaveError> {
+        let opened = fstat(file)?;
+        match statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(there) => Ok((there.st_dev, there.st_ino) == (opened.st_dev, opened.st_ino)),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+impl SavedFile {
+    /// Its name beneath the workspace.
+    pub(crate) fn name(&self) -> &Path {
+        &self.name
+    }
+
+    /// Gives the lock back, and removes the file when it is to be cleaned up and nobody else runs it.
+    pub(crate) fn release(self) {
+        let marked = |stat: Stat| Mode::from_raw_mode(stat.st_mode).contains(Mode::SVTX);
+        if self.generated
+            && fstat(&self.file).is_ok_and(marked)
+            && lock(&self.file, FlockOperation::NonBlockingLockExclusive).is_ok()
+            && self.place.leads_to(&self.file).unwrap_or(false)
+        {
+            let _ = unlinkat(&self.place.directory, &self.place.name, AtFlags::empty());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    fn workspace(cleanup: bool) -> (tempfile::TempDir, Workspace) {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let workspace = Workspace::open(folder.path(), cleanup).expect("open");
+        (folder, workspace)
+    }
+
+    #[test]
+    fn makes_the_parents_of_a_named_file() {
+        let (folder, workspace) = workspace(true);
+        let saved = workspace.save_named(Path::new("a/b/c.py"), b"1").expect("saved");
+        saved.release();
+        assert_eq!(fs::read(folder.path().join("a/b/c.py")).expect("kept"), b"1");
+    }
+
+    #[test]
+    fn does_not_follow_a_symbolic_link_anywhere_in_the_name() {
+        let (folder, workspace) = workspace(true);
+        let outside = tempfile::tempdir().expect("tempdir");
+        fs::write(outside.path().join("target"), "mine").expect("write");
+        symlink(outside.path().join("target"), folder.path().join("last")).expect("symlink");
+        symlink(outside.path(), folder.path().join("parent")).expect("symlink");
+        for name in ["last", "parent/target", "parent/new/deep"] {
+            let refused = workspace.save_named(Path::new(name), b"theirs").expect_err(name).to_string();
+            assert!(refused.starts_with("Filename is not in the workspace"), "{name}: {refused}");
+        }
+        assert_eq!(fs::read(outside.path().join("target")).expect("read"), b"mine");
+        assert_eq!(fs::read_dir(outside.path()).expect("list").count(), 1);
+    }
+
+    #[test]
+    fn does_not_wait_for_a_fifo() {
+        let (folder, workspace) = workspace(true);
+        let mode = Mode::from_raw_mode(0o644);
+        rustix::fs::mknodat(CWD, folder.path().join("pipe"), FileType::Fifo, mode, 0).expect("mkfifo");
+        let refused = workspace.save_named(Path::new("pipe"), b"x").expect_err("refused");
+        assert!(matches!(refused, SaveError::NotRegular(_)), "{refused}");
+        assert!(matches!(workspace.save_named(Path::new("plain"), b"x"), Ok(_)));
+    }
+
+    #[test]
+    fn a_named_file_is_held_by_one_run() {
+        let (_folder, workspace) = workspace(true);
+        let first = workspace.save_named(Path::new("x"), b"1").expect("saved");
+        assert!(matches!(workspace.save_named(Path::new("x"), b"2"), Err(SaveError::Held)));
+        first.release();
+        assert!(workspace.save_named(Path::new("x"), b"2").is_ok());
+    }
+
+    #[test]
+    fn the_last_run_of_a_generated_file_removes_it() {
+        let (folder, workspace) = workspace(true);
+        let (one, two) = (
+            workspace.save_generated("g", b"1").expect("one"),
+            workspace.save_generated("g", b"1").expect("two"),
+        );
+        one.release();
+        assert!(folder.path().join("g").exists());
+        two.release();
+        assert!(!folder.path().join("g").exists());
+    }
+
+    #[test]
+    fn a_generated_file_that_another_session_wants_kept_is_kept() {
+        let (folder, cleaning) = workspace(true);
+        let keeping = Workspace::open(folder.path(), false).expect("open");
+        let (one, two) = (
+            cleaning.save_generated("g", b"1").expect("one"),
+            keeping.save_generated("g", b"1").expect("two"),
+        );
+        two.release();
+        one.release();
+        assert!(folder.path().join("g").exists());
+    }
+
+    #[test]
+    fn a_name_too_long_for_the_file_system_is_refused() {
+        let (_folder, workspace) = workspace(true);
+        let refused = workspace.save_named(Path::new(&"n".repeat(300)), b"x").expect_err("refused");
+        assert!(matches!(refused, SaveError::Refused { errno: Errno::NAMETOOLONG, .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_workspace_that_was_removed_and_made_again_is_found_again() {
+        let (folder, mut workspace) = workspace(true);
+        fs::remove_dir(folder.path()).expect("remove");
+        assert!(workspace.refresh().is_err());
+        fs::create_dir(folder.path()).expect("make");
+        workspace.refresh().expect("refreshed");
+        assert!(workspace.save_named(Path::new("x"), b"1").is_ok());
+    }
+}

@@ -1,0 +1,286 @@
+//! The host's end of the wire, over any byte stream. Owns the conversation with one runner: greeting, requests,
+//! heartbeats, and handing each reply to whoever waits for it. Everything that a runner says is checked against
+//! what it was asked, for from a container it is a stranger's word. It obtains no stream and ends no process:
+//! when a runner must be ended by force it says so through [`Transport::doomed`].
+
+mod run;
+mod state;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use stockade_runner::wire::{
+    frame::{Decoder, encode},
+    message::{LanguageReport, Reply, Request, RunSpec, SessionSpec},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
+    runtime::Handle,
+    sync::{Notify, mpsc, oneshot},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::run::{RunEnd, RunEvent, RunHandle};
+pub use self::state::BackgroundOutput;
+use self::state::{Locked, State};
+use crate::error::{Error, Fault, Result};
+
+/// How long a runner may take to greet, and to answer what takes no time.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the end of a stream waits for word of how the runner ended.
+const OBITUARY: Duration = Duration::from_millis(500);
+const READ_SIZE: usize = 64 << 10;
+
+/// How a runner is reached, and how it is known to have ended.
+#[derive(Debug)]
+pub(crate) struct Transport<S> {
+    pub(crate) stream: S,
+    /// Tells how the runner ended.
+    pub(crate) obituary: oneshot::Receiver<String>,
+    /// The client cancels it when the runner must be ended by force.
+    pub(crate) doomed: CancellationToken,
+    /// The time between signs of life, where the runner can't see its host's process.
+    pub(crate) heartbeat: Option<Duration>,
+}
+
+/// A conversation with a runner.
+#[derive(Debug)]
+pub(crate) struct Client {
+    shared: Arc<Shared>,
+    io: Handle,
+}
+
+/// What the client, its handles and its two tasks share.
+#[derive(Debug)]
+struct Shared {
+    state: Locked,
+    outgoing: mpsc::UnboundedSender<Outgoing>,
+    next_id: AtomicU64,
+    /// Told when something is due before everything that was watched until then.
+    sooner: Notify,
+    doomed: CancellationToken,
+}
+
+#[derive(Debug)]
+enum Outgoing {
+    Frame(Vec<u8>),
+    Close,
+}
+
+impl Client {
+    /// Greets the runner at the other end of the stream and starts a session.
+    pub(crate) async fn start<S>(transport: Transport<S>, io: Handle, spec: SessionSpec) -> Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let (outgoing, frames) = mpsc::unbounded_channel();
+        let (ready, started) = oneshot::channel();
+        let shared = Arc::new(Shared {
+            state: Locked::new(State::new(spec, ready)),
+            outgoing,
+            next_id: AtomicU64::new(0),
+            sooner: Notify::new(),
+            doomed: transport.doomed,
+        });
+        let (from_runner, to_runner) = tokio::io::split(transport.stream);
+        io.spawn(write_all(to_runner, frames, transport.heartbeat));
+        io.spawn(read_all(from_runner, Arc::clone(&shared), transport.obituary));
+        let client = Client { shared, io };
+        client.answer(started).await?.map_err(Error::runner)?;
+        Ok(client)
+    }
+
+    /// Starts a run. It is cancelled when its handle is dropped.
+    pub(crate) fn run(&self, mut spec: RunSpec) -> Result<RunHandle> {
+        let id = self.next_id();
+        spec.run = id;
+        let (limit, time) = (spec.output_limit, Duration::from_millis(spec.timeout_ms));
+        let frame = encode(&Request::Run(spec)).map_err(|source| Error::BlockTooLarge {
+            index: 0,
+            source,
+            finished: Vec::new(),
+        })?;
+        let (events, due_sooner) = self.shared.state.lock().add_run(id, time, limit)?;
+        if due_sooner {
+            self.shared.sooner.notify_one();
+        }
+        self.shared.send_frame(frame);
+        Ok(RunHandle::new(id, events, Arc::clone(&self.shared)))
+    }
+
+    /// What would run each language.
+    pub(crate) async fn languages(&self) -> Result<Vec<LanguageReport>> {
+        let reports = self.shared.state.lock().expect_languages()?;
+        self.shared.send(&Request::Languages);
+        self.answer(reports).await
+    }
+
+    /// Saves a file in the workspace.
+    pub(crate) async fn write(&self, path: &[u8], contents: &[u8]) -> Result<()> {
+        let id = self.next_id();
+        let frame =
+            encode(&Request::Write { id, path: path.to_vec().into(), contents: contents.to_vec().into() })
+                .map_err(|source| Error::BlockTooLarge { index: 0, source, finished: Vec::new() })?;
+        let written = self.shared.state.lock().expect_written(id)?;
+        self.shared.send_frame(frame);
+        self.answer(written).await?.map(drop).map_err(Error::runner)
+    }
+
+    /// Has the runner end everything, and gives the processes that it could not end.
+    pub(crate) async fn stop(&self) -> Result<Vec<u32>> {
+        let stopped = self.shared.state.lock().expect_stopped()?;
+        self.shared.send(&Request::Stop);
+        self.answer(stopped).await
+    }
+
+    /// Bytes that processes which finished blocks left behind have printed.
+    pub(crate) fn background_bytes(&self) -> u64 {
+        self.shared.state.lock().background_bytes()
+    }
+
+    /// What they print from now on.
+    pub(crate) fn watch_background(&self) -> Result<mpsc::Receiver<BackgroundOutput>> {
+        let receiver = self.shared.state.lock().watch_background()?;
+        self.shared.send(&Request::WatchBackground);
+        Ok(receiver)
+    }
+
+    /// Ends the conversation. A runner that is still there sees the end of its stream, and has a few seconds then.
+    pub(crate) fn close(&self) {
+        self.shared.fail(Fault::Stopped);
+        let _ = self.shared.outgoing.send(Outgoing::Close);
+        self.shared.sooner.notify_one();
+    }
+
+    fn next_id(&self) -> u64 {
+        self.shared.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Waits for an answer that takes a runner no time.
+    async fn answer<T: Send + 'static>(&self, answer: oneshot::Receiver<T>) -> Result<T> {
+        // On our runtime: the caller's may have no timers, or be no tokio runtime at all.
+        let answer = self.io.spawn(async move { timeout(PATIENCE, answer).await });
+        match answer.await {
+            Ok(Ok(Ok(answer))) => return Ok(answer),
+            Ok(Err(_)) => self.shared.fail(Fault::Unresponsive { after: PATIENCE }),
+            _ => {}
+        }
+        Err(Error::ended(self.shared.state.lock().fault()))
+    }
+}
+
+/// The conversation ends with its client, and the runner with the conversation.
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    /// Sends a request that is far from any limit.
+    fn send(&self, request: &Request) {
+        if let Ok(frame) = encode(request) {
+            self.send_frame(frame);
+        }
+    }
+
+    fn send_frame(&self, frame: Vec<u8>) {
+        // When the writer is gone so is the stream, and the reader says so to everyone who waits.
+        let _ = self.outgoing.send(Outgoing::Frame(frame));
+    }
+
+    /// Ends the conversation: whoever waits, and every later call, gets `fault`.
+    fn fail(&self, fault: Fault) {
+        let force = fault != Fault::Stopped;
+        self.state.lock().fail(fault);
+        if force {
+            self.doomed.cancel();
+        }
+    }
+}
+
+/// Writes what is to go out, and signs of life, until the conversation ends.
+async fn write_all<S: AsyncWrite>(
+    mut to_runner: WriteHalf<S>,
+    mut frames: mpsc::UnboundedReceiver<Outgoing>,
+    heartbeat: Option<Duration>,
+) {
+    let Ok(beat) = encode(&Request::Heartbeat) else { return };
+    let mut beats = heartbeat.map(interval);
+    if let Some(beats) = &mut beats {
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
+    let next_beat = async |beats: &mut Option<tokio::time::Interval>| match beats {
+        Some(beats) => drop(beats.tick().await),
+        None => std::future::pending().await,
+    };
+    loop {
+        let frame = tokio::select! {
+            biased;
+            outgoing = frames.recv() => match outgoing {
+                Some(Outgoing::Frame(frame)) => frame,
+                Some(Outgoing::Close) | None => break,
+            },
+            () = next_beat(&mut beats) => beat.clone(),
+        };
+        if to_runner.write_all(&frame).await.is_err() {
+            // The reader sees the end of the stream too, and knows whom to tell.
+            return;
+        }
+    }
+    let _ = to_runner.shutdown().await;
+}
+
+/// Reads what the runner says, and watches over what it owes, until the conversation ends.
+async fn read_all<S: AsyncRead>(
+    mut from_runner: ReadHalf<S>,
+    shared: Arc<Shared>,
+    obituary: oneshot::Receiver<String>,
+) {
+    let mut decoder = Decoder::new();
+    let mut buffer = Vec::with_capacity(READ_SIZE);
+    let fault = loop {
+        let due = shared.state.lock().next_due();
+        tokio::select! {
+            read = from_runner.read_buf(&mut buffer) => match read {
+                Ok(0) | Err(_) => {
+                    let how = timeout(OBITUARY, obituary).await.ok().and_then(|how| how.ok());
+                    break Fault::RunnerDied { how };
+                }
+                Ok(_) => {
+                    decoder.push(&buffer);
+                    buffer.clear();
+                    if let Err(fault) = take_replies(&mut decoder, &shared) {
+                        break fault;
+                    }
+                }
+            },
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                match shared.state.lock().take_due(Instant::now()) {
+                    Ok(true) => shared.send(&Request::Heartbeat),
+                    Ok(false) => {}
+                    Err(fault) => break fault,
+                }
+            }
+            () = shared.sooner.notified() => {}
+        }
+    };
+    shared.fail(fault);
+}
+
+fn take_replies(decoder: &mut Decoder, shared: &Shared) -> Result<(), Fault> {
+    let unintelligible = |error| Fault::Protocol { why: format!("{error}") };
+    while let Some(reply) = decoder.next::<Reply>().map_err(unintelligible)? {
+        let start = shared.state.lock().take(reply)?;
+        if let Some(spec) = start {
+            shared.send(&Request::Start(spec));
+        }
+    }
+    Ok(())
+}

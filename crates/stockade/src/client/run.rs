@@ -1,0 +1,97 @@
+//! One run as its caller sees it: events, and a cancel that comes with the handle's end.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use serde_bytes::ByteBuf;
+use stockade_runner::{
+    outcome::Outcome,
+    wire::message::{Failure, Piece, Request, RunId, Stream},
+};
+use tokio::sync::mpsc;
+
+use super::Shared;
+use crate::error::Fault;
+
+/// Something that happened to a run.
+#[derive(Debug)]
+pub(crate) enum RunEvent {
+    Started {
+        language: String,
+        file: ByteBuf,
+    },
+    Live {
+        stream: Stream,
+        data: Vec<u8>,
+    },
+    LiveLost {
+        bytes: u64,
+    },
+    /// The last one.
+    Finished(RunEnd),
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) enum RunEnd {
+    /// The block ended, and this is what was kept of its output.
+    Outcome(Box<Outcome>, Vec<Piece>),
+    /// The runner failed to run it.
+    Failed(Failure),
+    /// The conversation ended before the run.
+    Ended(Fault),
+}
+
+#[derive(Debug)]
+pub(super) struct RunEvents {
+    pub(super) receiver: mpsc::UnboundedReceiver<RunEvent>,
+    pub(super) queued: Arc<AtomicUsize>,
+}
+
+/// A run under way.
+#[derive(Debug)]
+pub(crate) struct RunHandle {
+    id: RunId,
+    events: RunEvents,
+    shared: Arc<Shared>,
+    finished: bool,
+}
+
+impl RunHandle {
+    pub(super) fn new(id: RunId, events: RunEvents, shared: Arc<Shared>) -> Self {
+        Self { id, events, shared, finished: false }
+    }
+
+    /// Has the run ended; its last event tells when it is.
+    pub(crate) fn cancel(&self) {
+        self.shared.send(&Request::Cancel { run: self.id });
+    }
+
+    /// The next event.
+    pub(crate) fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<RunEvent> {
+        let ended = || RunEvent::Finished(RunEnd::Ended(self.shared.state.lock().fault()));
+        let event = match self.events.receiver.poll_recv(context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(event) => event.unwrap_or_else(ended),
+        };
+        match &event {
+            RunEvent::Live { data, .. } => drop(self.events.queued.fetch_sub(data.len(), Ordering::Relaxed)),
+            RunEvent::Finished(_) => self.finished = true,
+            _ => {}
+        }
+        Poll::Ready(event)
+    }
+}
+
+impl Drop for RunHandle {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.cancel();
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! What can go wrong with Stockade itself. What becomes of the code is never an error. Owns the sentences: what
+//! was being tried and why it failed; what to do about it is a [`hint`](Error::hint), apart from the failure.
+
+use std::{fmt, io, path::PathBuf, time::Duration};
+
+use stockade_runner::wire::{frame::FrameError, message::Failure};
+
+use crate::{BlockOutcome, runner_image::ImageError};
+
+/// A result whose error is Stockade's.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Stockade failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An option's value can't be used.
+    #[error("failed to configure the executor: {option} {why}")]
+    InvalidOption {
+        /// The option's name.
+        option: &'static str,
+        /// What is wrong with its value, a fragment that follows the name.
+        why: String,
+    },
+    /// The workspace can't be used.
+    #[error("failed to use {} as the work_dir: {source}", path.display())]
+    WorkDir {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The runner did not start.
+    #[error("failed to start the runner: {doing}")]
+    RunnerStart {
+        /// What was being done, a fragment that follows "failed to".
+        doing: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The virtual environment can't be made or used.
+    #[error("failed to make the virtual environment {}: {why}", path.display())]
+    VirtualEnv {
+        /// The directory.
+        path: PathBuf,
+        /// What was tried, and what it printed.
+        why: String,
+    },
+    /// The packages of the functions module were not installed.
+    #[error("Pip install failed. {output}")]
+    PipInstall {
+        /// What pip printed, or that it timed out.
+        output: String,
+    },
+    /// The functions module raised an error when it was loaded.
+    #[error("Functions failed to load: {output}")]
+    FunctionsLoad {
+        /// What Python printed.
+        output: String,
+    },
+    /// The session has ended, or ended while the call ran.
+    #[error("failed to run the blocks: {fault}")]
+    SessionEnded {
+        /// Why it ended.
+        fault: Fault,
+        /// The outcomes of the blocks that had finished.
+        finished: Vec<BlockOutcome>,
+    },
+    /// The runner could not do its part for a block; the session goes on.
+    #[error("{failure}")]
+    Runner {
+        /// What it tried, and why it failed.
+        failure: Failure,
+        /// The outcomes of the blocks that had finished.
+        finished: Vec<BlockOutcome>,
+    },
+    /// A block's code is larger than a message to the runner can be.
+    #[error("failed to send block {index} to the runner: {source}")]
+    BlockTooLarge {
+        /// Its place in the call, from 0.
+        index: usize,
+        /// Its size and the limit.
+        source: FrameError,
+        /// The outcomes of the blocks that had finished.
+        finished: Vec<BlockOutcome>,
+    },
+    /// The session was asked to run blocks before `start` or after `stop`.
+    #[error("failed to run the blocks: the executor is not started")]
+    NotStarted,
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// It was stopped.
+    Stopped,
+    /// The runner ended by itself or was killed.
+    RunnerDied {
+        /// How, where that is known.
+        how: Option<String>,
+    },
+    /// The runner did not answer within this time and was killed.
+    Unresponsive {
+        /// From the deadline of what was asked.
+        after: Duration,
+    },
+    /// The runner said something that no runner says.
+    Protocol {
+        /// What was wrong with it.
+        why: String,
+    },
+    /// Processes of a block could not be ended.
+    Survivors {
+        /// Their process ids.
+        pids: Vec<u32>,
+    },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Stopped => write!(formatter, "the session was stopped"),
+            Fault::RunnerDied { how: None } => write!(formatter, "the session's runner has ended"),
+            Fault::RunnerDied { how: Some(how) } => {
+                write!(formatter, "the session's runner has ended ({how})")
+            }
+            Fault::Unresponsive { after } => {
+                write!(formatter, "the session's runner did not answer for {after:.1?} and was killed")
+            }
+            Fault::Protocol { why } => {
+                write!(formatter, "the session's runner is not to be understood: {why}")
+            }
+            Fault::Survivors { pids } => {
+                write!(formatter, "processes of an earlier block could not be ended: {pids:?}")
+            }
+        }
+    }
+}
+
+impl Error {
+    /// A stable word for this kind of failure, as `--json` has it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Error::InvalidOption { .. } => "invalid_option",
+            Error::WorkDir { .. } => "work_dir_unavailable",
+            Error::RunnerStart { .. } => "runner_not_started",
+            Error::VirtualEnv { .. } => "virtual_env_unavailable",
+            Error::PipInstall { .. } => "pip_install_failed",
+            Error::FunctionsLoad { .. } => "functions_failed_to_load",
+            Error::SessionEnded { .. } => "session_ended",
+            Error::Runner { .. } => "runner_failed",
+            Error::BlockTooLarge { .. } => "block_too_large",
+            Error::NotStarted => "not_started",
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Error::InvalidOption { .. } | Error::FunctionsLoad { .. } => return None,
+            Error::WorkDir { source, .. } => return hint_for(source.raw_os_error(), source.kind()),
+            Error::RunnerStart { .. } => "`stockade doctor` shows what this machine allows",
+            Error::VirtualEnv { .. } => {
+                "install uv or Python's venv module (on Debian: `apt-get install python3-venv`), or name an \
+                 existing virtual environment"
+            }
+            Error::PipInstall { .. } => "check the package names and the network, or install them beforehand",
+            Error::SessionEnded { .. } => "start a new session",
+            Error::Runner { failure, .. } => {
+                let error = failure.errno.map(io::Error::from_raw_os_error);
+                return hint_for(failure.errno, error.map_or(io::ErrorKind::Other, |error| error.kind()));
+            }
+            Error::BlockTooLarge { .. } => "put the data into a file in the work_dir and read it from there",
+            Error::NotStarted => "call `start` first",
+        };
+        Some(hint.to_owned())
+    }
+
+    /// The outcomes of the blocks of the call that had finished before the failure.
+    pub fn finished_blocks(&self) -> &[BlockOutcome] {
+        match self {
+            Error::SessionEnded { finished, .. }
+            | Error::Runner { finished, .. }
+            | Error::BlockTooLarge { finished, .. } => finished,
+            _ => &[],
+        }
+    }
+
+    pub(crate) fn with_finished(mut self, outcomes: Vec<BlockOutcome>) -> Self {
+        if let Error::SessionEnded { finished, .. }
+        | Error::Runner { finished, .. }
+        | Error::BlockTooLarge { finished, .. } = &mut self
+        {
+            *finished = outcomes;
+        }
+        self
+    }
+
+    /// Says which block of the call it is about.
+    pub(crate) fn at_block(mut self, number: usize) -> Self {
+        if let Error::BlockTooLarge { index, .. } = &mut self {
+            *index = number;
+        }
+        self
+    }
+
+    pub(crate) fn ended(fault: Fault) -> Self {
+        Error::SessionEnded { fault, finished: Vec::new() }
+    }
+
+    pub(crate) fn runner(failure: Failure) -> Self {
+        Error::Runner { failure, finished: Vec::new() }
+    }
+
+    pub(crate) fn start(
+        doing: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Error::RunnerStart { doing: doing.into(), source: source.into() }
+    }
+}
+
+/// What to do about a file system's refusal.
+fn hint_for(errno: Option<i32>, kind: io::ErrorKind) -> Option<String> {
+    const EMFILE: i32 = 24;
+    let hint = match kind {
+        _ if errno == Some(EMFILE) => "raise the limit of open files (`ulimit -n`)",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free some space there, or choose another work_dir"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "choose a work_dir on a file system that can be written to",
+        io::ErrorKind::PermissionDenied => {
+            "choose a work_dir that this user may write to, or change its permissions"
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => "choose a directory as the work_dir",
+        io::ErrorKind::NotFound => "make the work_dir again; the session goes on with it",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+impl From<ImageError> for Error {
+    fn from(error: ImageError) -> Self {
+        Error::start(error.to_string(), error)
+    }
+}

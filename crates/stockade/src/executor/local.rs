@@ -1,0 +1,371 @@
+//! The local executor: the runner as a child of this process. Owns its options and how the child is started,
+//! watched and reaped. Nothing is hidden from the code here: it runs with the rights of this process's user.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs, io,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            ffi::{OsStrExt, OsStringExt},
+            net::UnixStream as StdUnixStream,
+        },
+    },
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{PidfdFlags, getpid, pidfd_open};
+use serde_bytes::ByteBuf;
+use stockade_runner::wire::message::SessionSpec;
+use tempfile::TempDir;
+use tokio::{
+    net::UnixStream,
+    process::{Child, Command},
+    runtime::Handle,
+    sync::oneshot,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{BoxFuture, CodeExecutor};
+use crate::{
+    Functions, Language, Session,
+    call::bytes,
+    client::{Client, Transport},
+    environment,
+    error::{Error, Result},
+    functions, io_thread, options, runner_image,
+    session::{Defaults, Policy, SessionInfo},
+    virtual_env,
+};
+
+/// A block's default timeout, AutoGen's.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+/// What is kept of each of a block's streams by default.
+const DEFAULT_OUTPUT_LIMIT: u64 = 1 << 20;
+/// The most that can be asked to be kept: the host holds it in memory.
+const MAX_OUTPUT_LIMIT: u64 = 1 << 30;
+
+/// Runs blocks on this host, as processes of this user.
+///
+/// The code can read and change whatever the user can. Each session has a runner of its own, and nothing that a
+/// block starts outlives the session, nor this process.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use std::time::Duration;
+/// use stockade::{CancellationToken, CodeBlock, LocalCommandLineCodeExecutor};
+///
+/// let executor = LocalCommandLineCodeExecutor::builder().timeout(Duration::from_secs(10)).build()?;
+/// let session = executor.start().await?;
+/// let blocks = [CodeBlock::new("sh", "echo one"), CodeBlock::new("sh", "echo two >&2; exit 3")];
+/// let result = session.execute_code_blocks(&blocks, &CancellationToken::new()).await?;
+/// assert_eq!(result.exit_code, 3);
+/// assert_eq!(result.output, "one\ntwo\n");
+/// assert_eq!(result.blocks[1].stderr.text(), "two\n");
+/// session.stop().await?;
+/// # stockade::Result::Ok(()) }).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct LocalCommandLineCodeExecutor {
+    options: Options,
+}
+
+/// Puts together a [`LocalCommandLineCodeExecutor`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct LocalCommandLineCodeExecutorBuilder {
+    options: Options,
+}
+
+#[derive(Debug, Clone)]
+struct Options {
+    work_dir: Option<PathBuf>,
+    timeout: Duration,
+    virtual_env: Option<PathBuf>,
+    functions: Option<Functions>,
+    env: Vec<(ByteBuf, ByteBuf)>,
+    inherit_env: Vec<String>,
+    cleanup_temp_files: bool,
+    output_limit: u64,
+    keep_going: bool,
+    merge_streams: bool,
+    languages: Vec<Language>,
+}
+
+impl Options {
+    /// The PATH that the code is given.
+    fn path(&self) -> OsString {
+        let set = self.env.iter().rev().find(|(name, _)| **name == *b"PATH");
+        set.map(|(_, path)| OsString::from_vec(path.to_vec()))
+            .or_else(|| env::var_os("PATH"))
+            .unwrap_or_default()
+    }
+}
+
+impl LocalCommandLineCodeExecutorBuilder {
+    /// The directory in which blocks' files are saved and their processes run. It is made when it is missing. By
+    /// default each session has a temporary one, which is removed at its end, however that comes.
+    pub fn work_dir(mut self, work_dir: impl Into<PathBuf>) -> Self {
+        self.options.work_dir = Some(work_dir.into());
+        self
+    }
+
+    /// How long each block may take, a millisecond at least; 60 s by default.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout = timeout;
+        self
+    }
+
+    /// A virtual environment whose `python` and `pip` Python and shell blocks get. It is made at start when it is
+    /// missing, by `uv` where that is found and else by `python3 -m venv`.
+    pub fn virtual_env(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.options.virtual_env = Some(directory.into());
+        self
+    }
+
+    /// A Python module for the blocks to import. At start it is saved in the workspace, its packages are
+    /// installed by pip, and it is loaded once.
+    pub fn functions(mut self, functions: Functions) -> Self {
+        self.options.functions = Some(functions);
+        self
+    }
+
+    /// Sets a variable for the code.
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.options.env.push((bytes(name.into()), bytes(value.into())));
+        self
+    }
+
+    /// Variables of this process that the code gets, beyond those that programs need to find themselves (`PATH`,
+    /// `HOME`, `LANG`, certificates …). A name that ends in `*` stands for all that begin so, and `*` for all.
+    pub fn inherit_env(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.options.inherit_env.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Whether the files of blocks that named none are removed after they have run; true by default. Files that
+    /// a block named are never removed.
+    pub fn cleanup_temp_files(mut self, cleanup: bool) -> Self {
+        self.options.cleanup_temp_files = cleanup;
+        self
+    }
+
+    /// How many bytes are kept of each of a block's streams, half from its beginning and half from its end: 1 MiB
+    /// by default, 1 GiB at most. The block can print any amount.
+    pub fn output_limit(mut self, bytes: u64) -> Self {
+        self.options.output_limit = bytes;
+        self
+    }
+
+    /// Whether blocks after one that fails are run all the same; false by default.
+    pub fn keep_going(mut self, keep_going: bool) -> Self {
+        self.options.keep_going = keep_going;
+        self
+    }
+
+    /// Whether stdout and stderr share one pipe, so that their common order is exact; false by default.
+    pub fn merge_streams(mut self, merge_streams: bool) -> Self {
+        self.options.merge_streams = merge_streams;
+        self
+    }
+
+    /// Adds a language. One with the name or an alias of another takes that over.
+    pub fn language(mut self, language: Language) -> Self {
+        self.options.languages.push(language);
+        self
+    }
+
+    /// The executor.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`].
+    pub fn build(self) -> Result<LocalCommandLineCodeExecutor> {
+        let options = self.options;
+        options::check_timeout(options.timeout)?;
+        options::check_variables(&options.env)?;
+        options.functions.as_ref().map_or(Ok(()), Functions::check)?;
+        if options.output_limit > MAX_OUTPUT_LIMIT {
+            let why = format!("must be at most {MAX_OUTPUT_LIMIT} bytes");
+            return Err(Error::InvalidOption { option: "output_limit", why });
+        }
+        Ok(LocalCommandLineCodeExecutor { options })
+    }
+}
+
+impl LocalCommandLineCodeExecutor {
+    /// A builder with the defaults.
+    pub fn builder() -> LocalCommandLineCodeExecutorBuilder {
+        LocalCommandLineCodeExecutorBuilder {
+            options: Options {
+                work_dir: None,
+                timeout: DEFAULT_TIMEOUT,
+                virtual_env: None,
+                functions: None,
+                env: Vec::new(),
+                inherit_env: Vec::new(),
+                cleanup_temp_files: true,
+                output_limit: DEFAULT_OUTPUT_LIMIT,
+                keep_going: false,
+                merge_streams: false,
+                languages: Vec::new(),
+            },
+        }
+    }
+
+    /// Starts a session: a runner, and what the options ask to be prepared.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WorkDir`], [`Error::RunnerStart`], [`Error::VirtualEnv`], [`Error::PipInstall`] and
+    /// [`Error::FunctionsLoad`].
+    pub async fn start(&self) -> Result<Session> {
+        let options = &self.options;
+        let (work_dir, temporary) = work_dir(options.work_dir.as_deref())?;
+        let session = self.start_runner(work_dir, temporary, &options.env).await?;
+        let mut session = match &options.virtual_env {
+            // The environment decides what python is, so it is part of what a session starts with.
+            Some(directory) => self.enter_virtual_env(session, directory).await?,
+            None => session,
+        };
+        if let Some(functions) = &options.functions {
+            let variables = functions::prepare(&session, functions).await?;
+            session = session.with_env(variables);
+        }
+        Ok(session)
+    }
+
+    async fn enter_virtual_env(&self, session: Session, directory: &Path) -> Result<Session> {
+        let variables = virtual_env::prepare(&session, directory, self.options.path()).await?;
+        Ok(session.with_env(variables))
+    }
+
+    async fn start_runner(
+        &self,
+        work_dir: PathBuf,
+        temporary: Option<TempDir>,
+        env: &[(ByteBuf, ByteBuf)],
+    ) -> Result<Session> {
+        let options = &self.options;
+        let io = io_thread::handle().map_err(|error| Error::start("start a thread for the runner", error))?;
+        let Runner { transport, ended } = Runner::start(&io, &options.inherit_env)?;
+        let spec = SessionSpec {
+            workspace: ByteBuf::from(work_dir.as_os_str().as_bytes()),
+            env: env.to_vec(),
+            cleanup_temp_files: options.cleanup_temp_files,
+            remove_workspace: temporary.is_some(),
+            languages: options.languages.clone(),
+            heartbeat_timeout_ms: None,
+        };
+        let client = Client::start(transport, io, spec).await.map_err(|error| match error {
+            // The workspace is all that a runner can refuse.
+            Error::Runner { failure, .. } => Error::WorkDir {
+                path: work_dir.clone(),
+                source: failure
+                    .errno
+                    .map_or_else(|| io::Error::other(failure.why), io::Error::from_raw_os_error),
+            },
+            error => error,
+        })?;
+        let info = SessionInfo { executor: "local".to_owned(), policy: Policy::default(), work_dir };
+        let defaults = Defaults {
+            timeout: options.timeout,
+            keep_going: options.keep_going,
+            merge_streams: options.merge_streams,
+            output_limit: options.output_limit,
+            env: Vec::new(),
+        };
+        Ok(Session::new(client, info, defaults, ended, temporary))
+    }
+}
+
+impl CodeExecutor for LocalCommandLineCodeExecutor {
+    fn start(&self) -> BoxFuture<'_, Result<Session>> {
+        Box::pin(self.start())
+    }
+}
+
+/// The absolute path of the workspace, made where it is missing.
+fn work_dir(asked: Option<&Path>) -> Result<(PathBuf, Option<TempDir>)> {
+    match asked {
+        Some(path) => {
+            let refused = |source| Error::WorkDir { path: path.to_owned(), source };
+            fs::create_dir_all(path).map_err(refused)?;
+            Ok((path.canonicalize().map_err(refused)?, None))
+        }
+        None => {
+            let refused = |source| Error::WorkDir { path: env::temp_dir(), source };
+            let temporary = TempDir::with_prefix("stockade-").map_err(refused)?;
+            Ok((temporary.path().canonicalize().map_err(refused)?, Some(temporary)))
+        }
+    }
+}
+
+/// A runner that was started as a child.
+struct Runner {
+    transport: Transport<UnixStream>,
+    /// Cancelled when it has been reaped.
+    ended: CancellationToken,
+}
+
+impl Runner {
+    fn start(io: &Handle, inherit_env: &[String]) -> Result<Self> {
+        // tokio's sockets and children belong to the runtime in whose context they are made.
+        let _context = io.enter();
+        let refused = |error: io::Error| Error::start("connect to the runner", error);
+        let (ours, theirs) = StdUnixStream::pair().map_err(refused)?;
+        ours.set_nonblocking(true).map_err(refused)?;
+        let stream = UnixStream::from_std(ours).map_err(refused)?;
+        let child = spawn(theirs, inherit_env)?;
+        let (told, obituary) = oneshot::channel();
+        let (ended, doomed) = (CancellationToken::new(), CancellationToken::new());
+        io.spawn(watch(child, told, doomed.clone(), ended.clone()));
+        // It sees this process through its pidfd and needs no heartbeat.
+        Ok(Self { transport: Transport { stream, obituary, doomed, heartbeat: None }, ended })
+    }
+}
+
+/// Starts the child: its stdin is the socket, and its stdout a pidfd of this process, by which it sees our death
+/// even while a forked worker holds our end of the socket.
+fn spawn(socket: StdUnixStream, inherit_env: &[String]) -> Result<Child> {
+    let refused = |error: io::Error| Error::start("connect to the runner", error);
+    let this_process = pidfd_open(getpid(), PidfdFlags::empty()).map_err(|errno| refused(errno.into()))?;
+    let variables = environment::inherited(inherit_env);
+    let child = runner_image::start(|program| {
+        Command::new(program)
+            .arg0("stockade-runner")
+            .arg("local")
+            .env_clear()
+            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .stdin(OwnedFd::from(socket.try_clone()?))
+            .stdout(this_process.try_clone()?)
+            .stderr(Stdio::null())
+            .spawn()
+    })?;
+    Ok(child)
+}
+
+/// Waits for the child's end, and kills it when it is doomed.
+async fn watch(
+    mut child: Child,
+    told: oneshot::Sender<String>,
+    doomed: CancellationToken,
+    ended: CancellationToken,
+) {
+    let status = tokio::select! {
+        status = child.wait() => status,
+        () = doomed.cancelled() => {
+            let _ = child.start_kill();
+            child.wait().await
+        }
+    };
+    let _ = told.send(status.map_or_else(|error| error.to_string(), describe));
+    ended.cancel();
+}
+
+fn describe(status: ExitStatus) -> String {
+    status.to_string()
+}

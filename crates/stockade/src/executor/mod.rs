@@ -1,0 +1,39 @@
+//! Executors: where blocks run. An executor is a template; a session is what it starts. Each executor finds a
+//! place, gets a runner started there and owns the byte stream to it; all the rest is the same for all.
+
+mod local;
+mod restartable;
+
+use std::{fmt, future::Future, pin::Pin};
+
+pub use self::{
+    local::{LocalCommandLineCodeExecutor, LocalCommandLineCodeExecutorBuilder},
+    restartable::RestartableExecutor,
+};
+use crate::{Session, error::Result};
+
+/// A boxed future that can be sent to another thread.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A place where blocks can run: a template of sessions, and one that can be a trait object.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use stockade::{CancellationToken, CodeBlock, CodeExecutor, LocalCommandLineCodeExecutor};
+///
+/// let executor: Box<dyn CodeExecutor> = Box::new(LocalCommandLineCodeExecutor::builder().build()?);
+/// let session = executor.start().await?;
+/// let blocks = [CodeBlock::new("sh", "echo hello")];
+/// let result = session.execute_code_blocks(&blocks, &CancellationToken::new()).await?;
+/// assert_eq!(result.output, "hello\n");
+/// session.stop().await?;
+/// # stockade::Result::Ok(()) }).unwrap();
+/// ```
+pub trait CodeExecutor: fmt::Debug + Send + Sync {
+    /// Starts a session. It is ready to run blocks.
+    ///
+    /// # Errors
+    ///
+    /// When the place can't be had or prepared; what was made of it is ended again.
+    fn start(&self) -> BoxFuture<'_, Result<Session>>;
+}

@@ -1,0 +1,45 @@
+//! The thread on which all streams to runners live. Owns one small tokio runtime for the process, started with
+//! the first session.
+//!
+//! Sessions do not live on the caller's runtime, for a caller who blocks it must not silence the heartbeats or
+//! stall other sessions; so the library can be used from any executor, and a session can be dropped anywhere.
+
+use std::{
+    io,
+    sync::{Mutex, PoisonError},
+    thread,
+};
+
+use tokio::runtime::{Builder, Handle};
+
+/// The runtime of this process. A forked child has the parent's memory and not its threads, so it gets one of
+/// its own.
+static RUNTIME: Mutex<Option<(u32, Handle)>> = Mutex::new(None);
+
+/// The runtime's handle.
+///
+/// # Errors
+///
+/// When the thread or its descriptors can't be had.
+pub(crate) fn handle() -> io::Result<Handle> {
+    let mut runtime = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let process = std::process::id();
+    match &*runtime {
+        Some((owner, handle)) if *owner == process => Ok(handle.clone()),
+        _ => {
+            let handle = start()?;
+            *runtime = Some((process, handle.clone()));
+            Ok(handle)
+        }
+    }
+}
+
+fn start() -> io::Result<Handle> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    // It runs for as long as the process does.
+    thread::Builder::new()
+        .name("stockade-io".to_owned())
+        .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
+    Ok(handle)
+}

@@ -1,0 +1,197 @@
+//! A session: a started executor, in which blocks run. Owns the conversation with its runner and the settings
+//! that its calls begin with; a call itself is `call`'s part, and obtaining a runner the executors'.
+
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde::Serialize;
+use serde_bytes::ByteBuf;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub use crate::client::BackgroundOutput;
+use crate::{
+    Call, CodeBlock, CommandLineCodeResult, LanguageReport,
+    client::Client,
+    error::{Error, Fault, Result},
+};
+
+/// What a session is; the object `session` in the JSON of a result.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct SessionInfo {
+    /// The kind of executor: `local`.
+    pub executor: String,
+    /// What is enforced on the code.
+    pub policy: Policy,
+    /// The absolute path of the workspace on this host.
+    #[serde(skip)]
+    pub work_dir: PathBuf,
+}
+
+/// What is enforced on the code: nothing yet, for an unsandboxed local session.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[non_exhaustive]
+pub struct Policy {}
+
+/// What every call of a session begins with.
+#[derive(Debug, Clone)]
+pub(crate) struct Defaults {
+    pub(crate) timeout: Duration,
+    pub(crate) keep_going: bool,
+    pub(crate) merge_streams: bool,
+    pub(crate) output_limit: u64,
+    pub(crate) env: Vec<(ByteBuf, ByteBuf)>,
+}
+
+/// A started executor. Its blocks share a workspace and can disturb each other; they can't reach its wire.
+///
+/// Dropping it ends everything that its blocks left running, without waiting for that; [`stop`](Self::stop)
+/// waits.
+#[derive(Debug)]
+pub struct Session {
+    client: Arc<Client>,
+    info: SessionInfo,
+    defaults: Defaults,
+    /// Cancelled when the place of the session has ended: its process is gone.
+    ended: CancellationToken,
+    /// Removes a temporary workspace, should the runner have been killed before it could.
+    _work_dir: Option<tempfile::TempDir>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        client: Client,
+        info: SessionInfo,
+        defaults: Defaults,
+        ended: CancellationToken,
+        work_dir: Option<tempfile::TempDir>,
+    ) -> Self {
+        Self { client: Arc::new(client), info, defaults, ended, _work_dir: work_dir }
+    }
+
+    /// Sets variables for every call.
+    pub(crate) fn with_env(mut self, variables: Vec<(ByteBuf, ByteBuf)>) -> Self {
+        self.defaults.env.extend(variables);
+        self
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.defaults.timeout
+    }
+
+    /// Runs the blocks in order, and stops at the first that fails unless the executor keeps going.
+    ///
+    /// Dropping the future cancels the call, as the token does; only the token gives a result then, with what
+    /// was printed until the cancel.
+    ///
+    /// # Errors
+    ///
+    /// When Stockade fails: [`Error::SessionEnded`], [`Error::Runner`] or [`Error::BlockTooLarge`], with the
+    /// outcomes of the blocks that had finished. What becomes of the code is no error.
+    pub async fn execute_code_blocks(
+        &self,
+        blocks: &[CodeBlock],
+        cancellation_token: &CancellationToken,
+    ) -> Result<CommandLineCodeResult> {
+        self.call(blocks).cancellation_token(cancellation_token).run().await
+    }
+
+    /// A call with options of its own, or one whose events are wanted.
+    pub fn call<'a>(&self, blocks: impl Into<Cow<'a, [CodeBlock]>>) -> Call<'a> {
+        Call::new(Arc::clone(&self.client), blocks.into(), self.defaults.clone())
+    }
+
+    /// Every language, and what runs it here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionEnded`].
+    pub async fn languages(&self) -> Result<Vec<LanguageReport>> {
+        Ok(self.client.languages().await?.into_iter().map(LanguageReport::from).collect())
+    }
+
+    /// Saves a file in the workspace, and makes its parents. A symbolic link is not followed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Runner`] for a path that is absolute, has a `..` or leads out through a link, or that the file
+    /// system refuses; [`Error::SessionEnded`]; [`Error::BlockTooLarge`] beyond 64 MiB.
+    pub async fn put_file(&self, path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> Result<()> {
+        self.client.write(path.as_ref().as_os_str().as_encoded_bytes(), contents.as_ref()).await
+    }
+
+    /// What the session is and enforces.
+    pub fn info(&self) -> &SessionInfo {
+        &self.info
+    }
+
+    /// The absolute path of the workspace on this host.
+    pub fn work_dir(&self) -> &Path {
+        &self.info.work_dir
+    }
+
+    /// Bytes that processes which finished blocks left running have printed since.
+    pub fn background_bytes(&self) -> u64 {
+        self.client.background_bytes()
+    }
+
+    /// What such processes print from now on. A later call of this ends an earlier one's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionEnded`].
+    pub fn background_output(&self) -> Result<Background> {
+        Ok(Background { output: self.client.watch_background()? })
+    }
+
+    /// Ends every process of the session and waits for the end, for some 20 s at most. Calls that are under way
+    /// give their outcomes as cancelled.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionEnded`] with [`Fault::Survivors`] when a process can't be ended, and with whatever had
+    /// ended the session before, should its blocks not have been able to end in order.
+    pub async fn stop(self) -> Result<()> {
+        self.end().await
+    }
+
+    pub(crate) async fn end(&self) -> Result<()> {
+        let survivors = self.client.stop().await;
+        // The runner ends at the latest now, and by force if it does not.
+        self.client.close();
+        self.ended.cancelled().await;
+        match survivors? {
+            pids if pids.is_empty() => Ok(()),
+            pids => Err(Error::ended(Fault::Survivors { pids })),
+        }
+    }
+}
+
+/// What processes print that finished blocks left running.
+#[derive(Debug)]
+pub struct Background {
+    output: mpsc::Receiver<BackgroundOutput>,
+}
+
+impl Background {
+    /// The next piece; `None` when the session has ended.
+    pub async fn next(&mut self) -> Option<BackgroundOutput> {
+        self.output.recv().await
+    }
+}
+
+impl futures_core::Stream for Background {
+    type Item = BackgroundOutput;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        self.output.poll_recv(context)
+    }
+}

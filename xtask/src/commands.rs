@@ -1,0 +1,71 @@
+//! What the commands run: cargo, one step after another, stopping at the first that fails. Each step is printed
+//! as a command line that works by itself.
+
+use std::{
+    env,
+    ffi::OsString,
+    process::{Command, Stdio},
+};
+
+use crate::setup;
+
+/// Sets the machine up and runs all tests, those in documentation included.
+pub(crate) fn test(passed_on: &[&str]) -> Result<(), String> {
+    let path = setup::prepare_for_tests()?;
+    let mut arguments = vec!["test", "--locked"];
+    if !selects_packages(passed_on) {
+        arguments.push("--workspace");
+    }
+    arguments.extend(passed_on);
+    cargo(&arguments, &[("PATH", path)])
+}
+
+/// Whether arguments for `cargo test` name packages. With `--workspace` besides, they would be without effect.
+fn selects_packages(arguments: &[&str]) -> bool {
+    let for_cargo = arguments.iter().take_while(|argument| **argument != "--");
+    for_cargo.into_iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package"))
+}
+
+/// Formatting, lints and documentation, with warnings denied.
+pub(crate) fn check() -> Result<(), String> {
+    setup::prepare_for_checks()?;
+    cargo(&["fmt", "--all", "--check"], &[])?;
+    cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[])?;
+    // Libraries only: the command and the library are both called stockade, and would overwrite each other.
+    let arguments = ["doc", "--workspace", "--lib", "--no-deps", "--locked"];
+    cargo(&arguments, &[("RUSTDOCFLAGS", "-D warnings".into())])
+}
+
+/// Runs cargo in the directory in which this was started; like all that is run here, it has no stdin.
+fn cargo(arguments: &[&str], env: &[(&str, OsString)]) -> Result<(), String> {
+    let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut line = format!("cargo {}", arguments.join(" "));
+    for (name, value) in env.iter().filter(|(name, _)| *name != "PATH") {
+        line = format!("{name}='{}' {line}", value.display());
+    }
+    run(Command::new(program).args(arguments).envs(env.iter().map(|(name, value)| (name, value))), &line)
+}
+
+/// Runs `command`, announced and reported as `line`.
+pub(crate) fn run(command: &mut Command, line: &str) -> Result<(), String> {
+    say(line);
+    let status = command.stdin(Stdio::null()).status().map_err(|error| format!("start {line}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{line} failed ({status})")) }
+}
+
+/// A progress line. On stderr, where cargo's own are.
+pub(crate) fn say(line: &str) {
+    eprintln!("xtask: {line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_are_looked_for_among_the_arguments_of_cargo_alone() {
+        assert!(selects_packages(&["-p", "stockade"]));
+        assert!(selects_packages(&["--package=stockade", "--", "--nocapture"]));
+        assert!(!selects_packages(&["timeout", "--", "-p"]));
+    }
+}
