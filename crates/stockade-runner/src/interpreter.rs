@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Access, access};
+use rustix::{
+    fs::{Access, access},
+    io::Errno,
+};
 
 use crate::{
     environment::Environment,
@@ -51,11 +54,12 @@ pub(crate) fn find(language: &Language, environment: &Environment) -> Result<Int
     let mut unusable = None;
     for command in &language.commands {
         for candidate in environment.search_path().map(|folder| folder.join(&command.program)) {
-            if is_executable(&candidate) {
-                return Ok(Interpreter { program: candidate, command: command.clone() });
-            }
-            if candidate.is_file() {
-                unusable.get_or_insert(candidate);
+            match access(&candidate, Access::EXEC_OK) {
+                Ok(()) if candidate.is_file() => {
+                    return Ok(Interpreter { program: candidate, command: command.clone() });
+                }
+                Err(Errno::ACCESS) if candidate.is_file() => drop(unusable.get_or_insert(candidate)),
+                _ => {}
             }
         }
     }

@@ -10,7 +10,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Seek, Write},
+    io::{self, Write},
     os::fd::{AsFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     os::{
-        channel::Channel,
+        channel::{Channel, MAX_MESSAGE},
         descriptors,
         process::{self, End, Ended, Parent, Program, SpawnError, Stage},
         signals,
@@ -32,10 +32,15 @@ use crate::{
     tree,
 };
 
-/// What the runner asks of a keeper: start the program that the first descriptor holds, in the directory of the
-/// second, with the third and fourth as stdout and stderr.
+/// What the runner asks of a keeper: start the program in the directory of the first descriptor, with the second
+/// and third as stdout and stderr. Only a failure is answered.
 #[derive(Debug, Serialize, Deserialize)]
-struct Order;
+enum Order {
+    /// The program's encoding follows.
+    Small(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// The fourth descriptor is a file with this many bytes of it: an environment can be larger than any message.
+    Large { length: usize },
+}
 
 /// What the runner asks of the zygote: make a keeper that talks over the descriptor.
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,8 +49,6 @@ struct Fork;
 /// What a keeper says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Report {
-    /// The program runs.
-    Spawned { pid: i32 },
     /// The program was not started; the keeper is free.
     NotSpawned { stage: Stage, errno: i32 },
     /// The block's process has ended.
@@ -60,6 +63,9 @@ pub(crate) enum Report {
     /// The last process that the block left behind has ended: the keeper is free.
     Childless,
 }
+
+/// Bytes of a program that go into a message.
+const SMALL: usize = MAX_MESSAGE / 2;
 
 /// The runner's side of a keeper.
 #[derive(Debug)]
@@ -77,8 +83,15 @@ impl Keeper {
         stdout: &OwnedFd,
         stderr: &OwnedFd,
     ) -> io::Result<()> {
-        let script = write_program(program)?;
-        self.channel.send(&Order, &[script.as_fd(), directory.as_fd(), stdout.as_fd(), stderr.as_fd()])
+        let bytes = postcard::to_stdvec(program).map_err(io::Error::other)?;
+        let places = [directory.as_fd(), stdout.as_fd(), stderr.as_fd()];
+        if bytes.len() <= SMALL {
+            return self.channel.send(&Order::Small(bytes), &places);
+        }
+        let mut file = File::from(memfd_create("stockade-program", MemfdFlags::CLOEXEC)?);
+        file.write_all(&bytes)?;
+        let [directory, stdout, stderr] = places;
+        self.channel.send(&Order::Large { length: bytes.len() }, &[directory, stdout, stderr, file.as_fd()])
     }
 
     /// The next report, or [`io::ErrorKind::WouldBlock`]; `None` when the keeper is gone.
@@ -203,16 +216,15 @@ impl Keeping {
 
     /// Carries out the runner's next order. False when the runner is gone.
     fn obey(&mut self) -> bool {
-        let Ok(Some((Order, descriptors))) = self.runner.receive::<Order>() else { return false };
+        let Ok(Some((order, descriptors))) = self.runner.receive::<Order>() else { return false };
         self.usage = Usage::default();
-        let report = match start(descriptors) {
+        match start(order, descriptors) {
             Ok(pid) => {
                 self.block = Some(pid);
-                Report::Spawned { pid: pid.as_raw_pid() }
+                true
             }
-            Err(SpawnError { stage, errno }) => Report::NotSpawned { stage, errno },
-        };
-        self.say(report)
+            Err(SpawnError { stage, errno }) => self.say(Report::NotSpawned { stage, errno }),
+        }
     }
 
     fn say(&self, report: Report) -> bool {
@@ -249,27 +261,21 @@ impl Keeping {
     }
 }
 
-fn start(descriptors: Vec<OwnedFd>) -> Result<Pid, SpawnError> {
+fn start(order: Order, descriptors: Vec<OwnedFd>) -> Result<Pid, SpawnError> {
     let broken = |stage| SpawnError { stage, errno: libc::EBADF };
-    let [script, directory, stdout, stderr] =
-        <[OwnedFd; 4]>::try_from(descriptors).map_err(|_| broken(Stage::Streams))?;
-    let program = read_program(script).map_err(|_| broken(Stage::Execute))?;
+    let [directory, stdout, stderr, file @ ..] = &descriptors[..] else { return Err(broken(Stage::Streams)) };
+    let bytes = match (order, file) {
+        (Order::Small(bytes), []) => bytes,
+        (Order::Large { length }, [file]) => read(file, length).map_err(|_| broken(Stage::Execute))?,
+        _ => return Err(broken(Stage::Execute)),
+    };
+    let program: Program = postcard::from_bytes(&bytes).map_err(|_| broken(Stage::Execute))?;
     process::spawn(&program, directory.as_fd(), stdout.as_fd(), stderr.as_fd())
 }
 
-/// Puts a program where a keeper can read it: an anonymous file, for an environment can be larger than any
-/// message.
-fn write_program(program: &Program) -> io::Result<OwnedFd> {
-    let bytes = postcard::to_stdvec(program).map_err(io::Error::other)?;
-    let mut file = File::from(memfd_create("stockade-program", MemfdFlags::CLOEXEC)?);
-    file.write_all(&bytes)?;
-    Ok(file.into())
-}
-
-fn read_program(script: OwnedFd) -> io::Result<Program> {
-    let mut file = File::from(script);
-    file.rewind()?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    postcard::from_bytes(&bytes).map_err(io::Error::other)
+fn read(file: &OwnedFd, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    let read = rustix::io::pread(file, &mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
 }

@@ -14,6 +14,7 @@ use std::{
     io::{self, Read, Seek, Write},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use rustix::{
@@ -31,7 +32,7 @@ const REPLACED_AT_MOST: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Workspace {
     path: PathBuf,
-    directory: OwnedFd,
+    directory: Rc<OwnedFd>,
     cleanup: bool,
 }
 
@@ -43,6 +44,8 @@ pub(crate) struct SavedFile {
     /// The directory that holds it, and its name there.
     place: Place,
     file: File,
+    /// It was not there before.
+    made: bool,
     generated: bool,
     /// Its identity and time of change, as saved.
     pub(crate) stamp: Stamp,
@@ -73,7 +76,7 @@ impl Stamp {
 /// A directory and a name in it.
 #[derive(Debug)]
 struct Place {
-    directory: OwnedFd,
+    directory: Rc<OwnedFd>,
     name: PathBuf,
 }
 
@@ -113,7 +116,7 @@ impl Workspace {
             rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
             AtFlags::EACCESS,
         )?;
-        Ok(Self { path: path.to_owned(), directory, cleanup })
+        Ok(Self { path: path.to_owned(), directory: directory.into(), cleanup })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -127,46 +130,55 @@ impl Workspace {
     /// Opens the directory again when it was removed and something of that name is there now.
     pub(crate) fn refresh(&mut self) -> io::Result<()> {
         if fstat(&self.directory)?.st_nlink == 0 {
-            self.directory = open_directory(&self.path)?;
+            self.directory = open_directory(&self.path)?.into();
         }
         Ok(())
     }
 
-    /// Saves a file under a name that its contents gave it. Many runs can hold it.
+    /// Saves a file under a name that its contents gave it. Many runs can hold it, with a shared lock: whoever
+    /// finds less in it than there should be waits until who made it has written it or is gone.
     pub(crate) fn save_generated(&self, name: &str, contents: &[u8]) -> Result<SavedFile, SaveError> {
-        self.save(Path::new(name), |saved| {
+        self.save(Path::new(name), true, |saved| {
             lock(&saved.file, FlockOperation::NonBlockingLockShared)?;
-            if !same_contents(&saved.file, contents)? {
-                lock(&saved.file, FlockOperation::NonBlockingLockExclusive)?;
-                write(&saved.file, contents)?;
-                self.mark(&saved.file, self.cleanup)?;
-                lock(&saved.file, FlockOperation::NonBlockingLockShared)?;
-            } else if !self.cleanup {
-                self.mark(&saved.file, false)?;
+            if saved.made {
+                return Ok((&saved.file).write_all(contents)?);
             }
-            saved.generated = true;
+            let stat = fstat(&saved.file)?;
+            if !self.cleanup {
+                unmark(&saved.file, &stat);
+            }
+            if !saved.holds(&stat, contents)? {
+                lock(&saved.file, FlockOperation::NonBlockingLockExclusive)?;
+                overwrite(&saved.file, contents)?;
+                lock(&saved.file, FlockOperation::NonBlockingLockShared)?;
+            }
             Ok(())
         })
     }
 
     /// Saves a file under a name that was asked for, relative and without `..`. One run holds it.
     pub(crate) fn save_named(&self, name: &Path, contents: &[u8]) -> Result<SavedFile, SaveError> {
-        self.save(name, |saved| {
+        self.save(name, false, |saved| {
             lock(&saved.file, FlockOperation::NonBlockingLockExclusive)?;
-            write(&saved.file, contents)
+            overwrite(&saved.file, contents)
         })
     }
 
     fn save(
         &self,
         name: &Path,
-        fill: impl Fn(&mut SavedFile) -> Result<(), SaveError>,
+        generated: bool,
+        fill: impl Fn(&SavedFile) -> Result<(), SaveError>,
     ) -> Result<SavedFile, SaveError> {
         for _ in 0..REPLACED_AT_MOST {
-            let mut saved = self.open_file(name)?;
-            fill(&mut saved)?;
-            if saved.place.leads_to(&saved.file)? {
-                saved.stamp = Stamp::of(&fstat(&saved.file)?);
+            let Some(mut saved) = self.open_file(name, generated)? else { continue };
+            if let Err(error) = fill(&saved) {
+                saved.release();
+                return Err(error);
+            }
+            let stat = fstat(&saved.file)?;
+            if saved.place.leads_to(&stat)? {
+                saved.stamp = Stamp::of(&stat);
                 return Ok(saved);
             }
         }
@@ -174,42 +186,42 @@ impl Workspace {
         Err(SaveError::Held)
     }
 
-    /// Opens or creates a regular file, and makes its parents.
-    fn open_file(&self, name: &Path) -> Result<SavedFile, SaveError> {
+    /// Makes a regular file and its parents, or opens the one that is there. `None` when it has just been removed.
+    fn open_file(&self, name: &Path, generated: bool) -> Result<Option<SavedFile>, SaveError> {
         let place = self.make_parents(name)?;
         // NONBLOCK: a FIFO must not make us wait for its reader, which may never come.
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = openat(&place.directory, &place.name, flags, Mode::from_raw_mode(0o666));
-        let file =
-            File::from(file.map_err(|errno| explain(&place.directory, place.name.as_os_str(), errno, name))?);
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let open = |flags, mode| openat(&place.directory, &place.name, flags, mode);
+        // The mark is there from the beginning, so that what a process leaves that dies in between is removed too.
+        let mark = if generated && self.cleanup { Mode::SVTX } else { Mode::empty() };
+        let (file, made) =
+            match open(flags | OFlags::CREATE | OFlags::EXCL, Mode::from_raw_mode(0o666) | mark) {
+                Err(Errno::EXIST) => (open(flags, Mode::empty()), false),
+                file => (file, true),
+            };
+        let file = match file {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT) if !made => return Ok(None),
+            Err(errno) => return Err(explain(&place.directory, place.name.as_os_str(), errno, name)),
+        };
         let stat = fstat(&file)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(SaveError::NotRegular(name.to_owned()));
         }
-        Ok(SavedFile { name: name.to_owned(), place, file, generated: false, stamp: Stamp::of(&stat) })
+        let stamp = Stamp::of(&stat);
+        Ok(Some(SavedFile { name: name.to_owned(), place, file, made, generated, stamp }))
     }
 
     fn make_parents(&self, name: &Path) -> Result<Place, SaveError> {
         let bad_name = || SaveError::Refused { name: name.to_owned(), errno: Errno::INVAL };
         let file_name = name.file_name().ok_or_else(bad_name)?;
-        let mut directory = self.directory.try_clone()?;
+        let mut directory = Rc::clone(&self.directory);
         let mut walked = PathBuf::new();
         for component in name.parent().into_iter().flatten() {
             walked.push(component);
-            directory = enter(&directory, component, &walked)?;
+            directory = enter(&directory, component, &walked)?.into();
         }
         Ok(Place { directory, name: PathBuf::from(file_name) })
-    }
-
-    /// Sets or clears the mark of what is to be cleaned up.
-    fn mark(&self, file: &File, cleanup: bool) -> Result<(), SaveError> {
-        let mode = Mode::from_raw_mode(fstat(file)?.st_mode);
-        let wanted = if cleanup { mode | Mode::SVTX } else { mode - Mode::SVTX };
-        if wanted != mode {
-            // A file system without the bit keeps the file: too many files are better than too few.
-            let _ = fchmod(file, wanted);
-        }
-        Ok(())
     }
 }
 
@@ -252,6 +264,15 @@ fn explain(directory: &OwnedFd, name: &OsStr, errno: Errno, shown: &Path) -> Sav
     }
 }
 
+/// Takes the mark from a file that another session wanted removed and this one wants kept.
+fn unmark(file: &File, stat: &Stat) {
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    if mode.contains(Mode::SVTX) {
+        // Refused on a file of somebody else's, who may then do with it as he likes.
+        let _ = fchmod(file, mode - Mode::SVTX);
+    }
+}
+
 fn lock(file: &File, operation: FlockOperation) -> Result<(), SaveError> {
     flock(file, operation).map_err(|errno| match errno {
         Errno::WOULDBLOCK => SaveError::Held,
@@ -259,16 +280,7 @@ fn lock(file: &File, operation: FlockOperation) -> Result<(), SaveError> {
     })
 }
 
-fn same_contents(file: &File, contents: &[u8]) -> Result<bool, SaveError> {
-    if fstat(file)?.st_size as u64 != contents.len() as u64 {
-        return Ok(false);
-    }
-    let mut found = Vec::with_capacity(contents.len());
-    file.take(contents.len() as u64).read_to_end(&mut found)?;
-    Ok(found == contents)
-}
-
-fn write(mut file: &File, contents: &[u8]) -> Result<(), SaveError> {
+fn overwrite(mut file: &File, contents: &[u8]) -> Result<(), SaveError> {
     ftruncate(file, 0)?;
     file.rewind()?;
     Ok(file.write_all(contents)?)
@@ -276,8 +288,7 @@ fn write(mut file: &File, contents: &[u8]) -> Result<(), SaveError> {
 
 impl Place {
     /// Whether the name still is this file's.
-    fn leads_to(&self, file: &File) -> Result<bool, SaveError> {
-        let opened = fstat(file)?;
+    fn leads_to(&self, opened: &Stat) -> Result<bool, SaveError> {
         match statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(there) => Ok((there.st_dev, there.st_ino) == (opened.st_dev, opened.st_ino)),
             Err(Errno::NOENT) => Ok(false),
@@ -292,13 +303,24 @@ impl SavedFile {
         &self.name
     }
 
+    /// Whether the file holds these contents already.
+    fn holds(&self, stat: &Stat, contents: &[u8]) -> Result<bool, SaveError> {
+        if stat.st_size as u64 != contents.len() as u64 {
+            return Ok(false);
+        }
+        let mut found = Vec::with_capacity(contents.len());
+        (&self.file).take(contents.len() as u64).read_to_end(&mut found)?;
+        Ok(found == contents)
+    }
+
     /// Gives the lock back, and removes the file when it is to be cleaned up and nobody else runs it.
     pub(crate) fn release(self) {
-        let marked = |stat: Stat| Mode::from_raw_mode(stat.st_mode).contains(Mode::SVTX);
+        let marked = |stat: &Stat| Mode::from_raw_mode(stat.st_mode).contains(Mode::SVTX);
         if self.generated
-            && fstat(&self.file).is_ok_and(marked)
+            && let Ok(stat) = fstat(&self.file)
+            && marked(&stat)
             && lock(&self.file, FlockOperation::NonBlockingLockExclusive).is_ok()
-            && self.place.leads_to(&self.file).unwrap_or(false)
+            && self.place.leads_to(&stat).unwrap_or(false)
         {
             let _ = unlinkat(&self.place.directory, &self.place.name, AtFlags::empty());
         }

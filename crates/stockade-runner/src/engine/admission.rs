@@ -5,6 +5,7 @@
 use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -38,6 +39,8 @@ const PROBE_OUTPUT: u64 = 64 << 10;
 const MAX_RESOLVED: usize = 64;
 /// How often a file that another process holds is tried again.
 const RETRY: Duration = Duration::from_millis(10);
+/// A block that ends sooner is not announced to a host that does not listen, which would be woken for nothing.
+const ANNOUNCE_AFTER: Duration = Duration::from_millis(20);
 /// Descriptors that are ours for other things than runs.
 const RESERVED_DESCRIPTORS: usize = 64;
 
@@ -66,7 +69,7 @@ struct Plan {
     language: Language,
     name: FileName,
     contents: Vec<u8>,
-    environment: Environment,
+    environment: Rc<Environment>,
 }
 
 /// What came of trying to start a run.
@@ -142,7 +145,10 @@ impl Engine {
         Ok(Plan {
             name: source.name,
             contents: source.contents.into_owned(),
-            environment: session.environment.with(&spec.env),
+            environment: match spec.env.as_slice() {
+                [] => Rc::clone(&session.environment),
+                added => session.environment.with(added).into(),
+            },
             language: language.clone(),
         })
     }
@@ -178,7 +184,7 @@ impl Engine {
         if !found.is_shim() {
             return Ok(found);
         }
-        let shim = Shim { path: found.program.clone(), environment: plan.environment.clone() };
+        let shim = Shim { path: found.program.clone(), environment: Rc::clone(&plan.environment) };
         match self.resolved.get(&shim) {
             Some(program) => {
                 found.program = program.clone();
@@ -269,6 +275,7 @@ impl Engine {
             file,
             path,
             interpreter: interpreter.program.clone(),
+            announce_at: process.started.checked_add(ANNOUNCE_AFTER),
             live: spec.live,
             live_lost: 0,
             _scratch: scratch,

@@ -139,6 +139,9 @@ impl Engine {
     /// Tells the host how a run ended, and lets go of everything that it held.
     pub(super) fn finish(&mut self, id: RunId, survivors: Vec<u32>) -> Handled {
         self.drain(id)?;
+        if self.runs.get(&id).is_some_and(Run::is_live) {
+            self.announce(id)?;
+        }
         let Some(run) = self.runs.remove(&id) else { return Ok(()) };
         match &run.purpose {
             Purpose::Probe(_) => self.finish_probe(run),

@@ -18,6 +18,7 @@ use std::{
     io,
     os::fd::OwnedFd,
     path::PathBuf,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -98,7 +99,7 @@ enum End {
 #[derive(Debug)]
 struct Session {
     workspace: Workspace,
-    environment: Environment,
+    environment: Rc<Environment>,
     languages: Languages,
     remove_workspace: bool,
     heartbeat_timeout: Option<Duration>,
@@ -181,7 +182,7 @@ impl Engine {
         self.link.send(&Reply::Hello { version: VERSION })?;
         self.flush()?;
         // After the hello, which need not wait for it.
-        let _ = self.keepers.prepare(&self.reactor);
+        self.prepare();
         loop {
             let ready = self.reactor.wait(self.next_due()).map_err(LinkError::Io)?;
             for token in ready {
@@ -189,7 +190,16 @@ impl Engine {
             }
             self.pass_time()?;
             self.flush()?;
+            if self.runs.is_empty() {
+                self.prepare();
+            }
         }
+    }
+
+    /// Makes ahead what the next run will need, while there is nothing else to do. What can't be made now is made,
+    /// or found to be missing, by that run.
+    fn prepare(&mut self) {
+        let _ = self.keepers.prepare(&self.reactor).and_then(|()| self.pipes.prepare(&self.reactor));
     }
 
     fn handle(&mut self, token: Token) -> Handled {
@@ -214,7 +224,7 @@ impl Engine {
 
     /// When something is to be done that no descriptor tells.
     fn next_due(&self) -> Option<Instant> {
-        let runs = self.runs.values().filter_map(|run| run.phase.due());
+        let runs = self.runs.values().filter_map(Run::due);
         let heartbeat = self.session.as_ref().and_then(|session| session.heartbeat_timeout);
         let silent = heartbeat.and_then(|timeout| self.link.heard.checked_add(timeout));
         runs.chain(self.retry).chain(silent).min()
@@ -226,10 +236,13 @@ impl Engine {
         if heartbeat.is_some_and(|timeout| now.duration_since(self.link.heard) >= timeout) {
             return Err(End::HostSilent);
         }
-        let due = |run: &Run| run.phase.due().is_some_and(|due| due <= now);
-        let due: Vec<RunId> = self.runs.values().filter(|run| due(run)).map(|run| run.id).collect();
+        let due = |run: &&Run| run.due().is_some_and(|due| due <= now);
+        let due: Vec<RunId> = self.runs.values().filter(due).map(|run| run.id).collect();
         for run in due {
-            self.advance_ending(run)?;
+            self.announce(run)?;
+            if self.runs.get(&run).and_then(|run| run.phase.due()).is_some_and(|due| due <= now) {
+                self.advance_ending(run)?;
+            }
         }
         if self.retry.is_some_and(|retry| retry <= now) {
             self.admit()?;
@@ -280,7 +293,7 @@ impl Engine {
         };
         self.session = Some(Session {
             workspace,
-            environment: Environment::of_this_process().with(&spec.env),
+            environment: Environment::of_this_process().with(&spec.env).into(),
             languages: Languages::new(spec.languages),
             remove_workspace: spec.remove_workspace,
             heartbeat_timeout: spec.heartbeat_timeout_ms.map(Duration::from_millis),
@@ -353,7 +366,6 @@ impl Engine {
     fn take_report(&mut self, keeper: u64, run: Option<RunId>, report: Report) -> Handled {
         let active = run.filter(|run| self.runs.contains_key(run));
         match (report, active) {
-            (Report::Spawned { .. }, Some(run)) => self.tell_started(run),
             (Report::NotSpawned { stage, errno }, Some(run)) => {
                 self.keepers.give_back(keeper);
                 self.not_spawned(run, stage, errno)
@@ -378,8 +390,12 @@ impl Engine {
         }
     }
 
-    fn tell_started(&mut self, run: RunId) -> Handled {
-        let Some(Run { purpose: Purpose::Block(block), .. }) = self.runs.get(&run) else { return Ok(()) };
+    /// Tells the host that the block runs, unless it has been told.
+    fn announce(&mut self, run: RunId) -> Handled {
+        let Some(Run { purpose: Purpose::Block(block), .. }) = self.runs.get_mut(&run) else { return Ok(()) };
+        if block.announce_at.take().is_none() {
+            return Ok(());
+        }
         let (language, file) = (block.language.clone(), to_bytes(&block.path));
         Ok(self.link.send(&Reply::Started { run, language, file })?)
     }
@@ -420,10 +436,10 @@ impl Engine {
     }
 
     fn take_output(&mut self, pipe: u64, id: RunId, stream: Stream, length: usize) -> Handled {
-        let bytes = &self.buffer[..length];
         let Some(run) = self.runs.get_mut(&id) else {
             return self.take_background(pipe, id, stream, length);
         };
+        let bytes = &self.buffer[..length];
         run.capture.push(stream, bytes);
         let Purpose::Block(Block { live: true, live_lost, .. }) = &mut run.purpose else { return Ok(()) };
         if !self.link.has_room_for_live() {
@@ -431,6 +447,8 @@ impl Engine {
             return Ok(());
         }
         let lost = std::mem::take(live_lost);
+        self.announce(id)?;
+        let bytes = &self.buffer[..length];
         Ok(self.link.send(&Reply::Live { run: id, stream, data: bytes.to_vec().into(), lost })?)
     }
 

@@ -16,6 +16,9 @@ use crate::wire::message::{RunId, Stream};
 const DEFAULT_SIZE: usize = 64 << 10;
 const BUSY_SIZE: usize = 1 << 20;
 
+/// A run has one for each stream.
+const SPARES: usize = 2;
+
 /// The reading end of a pipe.
 #[derive(Debug)]
 pub(crate) struct Pipe {
@@ -41,28 +44,47 @@ pub(crate) enum Read {
 #[derive(Debug)]
 pub(crate) struct Pipes {
     all: HashMap<u64, Pipe>,
+    /// Pipes of no run yet, with their writing ends.
+    spares: Vec<(u64, OwnedFd)>,
     next: u64,
 }
 
 impl Pipes {
     pub(crate) fn new() -> Self {
-        Self { all: HashMap::new(), next: 0 }
+        Self { all: HashMap::new(), spares: Vec::new(), next: 0 }
     }
 
-    /// Makes a pipe for a run's stream. Gives the writing end, which is the block's.
+    /// Makes the pipes of a run ahead.
+    pub(crate) fn prepare(&mut self, reactor: &Reactor) -> io::Result<()> {
+        while self.spares.len() < SPARES {
+            let spare = self.make(reactor)?;
+            self.spares.push(spare);
+        }
+        Ok(())
+    }
+
+    /// A pipe for a run's stream. Gives the writing end, which is the block's.
     pub(crate) fn open(
         &mut self,
         run: RunId,
         stream: Stream,
         reactor: &Reactor,
     ) -> io::Result<(u64, OwnedFd)> {
+        let (id, block_end) = self.spares.pop().map_or_else(|| self.make(reactor), Ok)?;
+        if let Some(pipe) = self.all.get_mut(&id) {
+            (pipe.run, pipe.stream) = (run, stream);
+        }
+        Ok((id, block_end))
+    }
+
+    fn make(&mut self, reactor: &Reactor) -> io::Result<(u64, OwnedFd)> {
         let (descriptor, block_end) = pipe_with(PipeFlags::CLOEXEC)?;
         // Only our end: a program that finds its stdout non-blocking may well fail.
         rustix::io::ioctl_fionbio(&descriptor, true)?;
         let id = self.next;
         self.next += 1;
         reactor.watch(&descriptor, Token::Pipe(id))?;
-        self.all.insert(id, Pipe { descriptor, run, stream, grown: false, untold: 0 });
+        self.all.insert(id, Pipe { descriptor, run: 0, stream: Stream::Stdout, grown: false, untold: 0 });
         Ok((id, block_end))
     }
 

@@ -5,6 +5,7 @@ use std::{
     ffi::{CString, OsStr, OsString},
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -40,6 +41,8 @@ pub(crate) struct Block {
     pub(crate) path: PathBuf,
     /// The program that was started, for the sentence that says why it was not.
     pub(crate) interpreter: PathBuf,
+    /// When the host is to be told that it runs; `None` once it was.
+    pub(crate) announce_at: Option<Instant>,
     pub(crate) live: bool,
     pub(crate) live_lost: u64,
     /// Where a compiled program lies; removed with the run.
@@ -50,7 +53,7 @@ pub(crate) struct Block {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Shim {
     pub(crate) path: PathBuf,
-    pub(crate) environment: Environment,
+    pub(crate) environment: Rc<Environment>,
 }
 
 /// A run whose process was ordered.
@@ -121,6 +124,20 @@ impl Phase {
 }
 
 impl Run {
+    /// When it needs us next.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let announce_at = match &self.purpose {
+            Purpose::Block(block) => block.announce_at,
+            Purpose::Probe(_) => None,
+        };
+        announce_at.into_iter().chain(self.phase.due()).min()
+    }
+
+    /// Whether the host listens to what it prints.
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(&self.purpose, Purpose::Block(block) if block.live)
+    }
+
     /// Takes in the report that the block's process has ended.
     pub(crate) fn process_ended(&mut self, report: Report) {
         if let Report::Ended { end, cpu, max_rss_bytes, .. } = report {

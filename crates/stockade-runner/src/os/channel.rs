@@ -13,7 +13,8 @@ use rustix::net::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-const MAX_MESSAGE: usize = 512;
+/// Bytes of a message.
+pub(crate) const MAX_MESSAGE: usize = 8 << 10;
 const MAX_DESCRIPTORS: usize = 4;
 
 /// One end.

@@ -3,10 +3,12 @@
 //! what it was asked, for from a container it is a stranger's word. It obtains no stream and ends no process:
 //! when a runner must be ended by force it says so through [`Transport::doomed`].
 
+mod outgoing;
 mod run;
 mod state;
 
 use std::{
+    os::fd::OwnedFd,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -28,7 +30,10 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::run::{RunEnd, RunEvent, RunHandle};
 pub use self::state::BackgroundOutput;
-use self::state::{Locked, State};
+use self::{
+    outgoing::{Message, Outgoing},
+    state::{Locked, State},
+};
 use crate::error::{Error, Fault, Result};
 
 /// How long a runner may take to greet, and to answer what takes no time.
@@ -41,6 +46,8 @@ const READ_SIZE: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Transport<S> {
     pub(crate) stream: S,
+    /// The stream's socket once more, where it is a non-blocking one: frames are written to it at once.
+    pub(crate) socket: Option<OwnedFd>,
     /// Tells how the runner ended.
     pub(crate) obituary: oneshot::Receiver<String>,
     /// The client cancels it when the runner must be ended by force.
@@ -60,17 +67,11 @@ pub(crate) struct Client {
 #[derive(Debug)]
 struct Shared {
     state: Locked,
-    outgoing: mpsc::UnboundedSender<Outgoing>,
+    outgoing: Outgoing,
     next_id: AtomicU64,
     /// Told when something is due before everything that was watched until then.
     sooner: Notify,
     doomed: CancellationToken,
-}
-
-#[derive(Debug)]
-enum Outgoing {
-    Frame(Vec<u8>),
-    Close,
 }
 
 impl Client {
@@ -79,7 +80,7 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
-        let (outgoing, frames) = mpsc::unbounded_channel();
+        let (outgoing, messages) = Outgoing::new(transport.socket);
         let (ready, started) = oneshot::channel();
         let shared = Arc::new(Shared {
             state: Locked::new(State::new(spec, ready)),
@@ -89,7 +90,7 @@ impl Client {
             doomed: transport.doomed,
         });
         let (from_runner, to_runner) = tokio::io::split(transport.stream);
-        io.spawn(write_all(to_runner, frames, transport.heartbeat));
+        io.spawn(write_all(to_runner, messages, Arc::clone(&shared), transport.heartbeat));
         io.spawn(read_all(from_runner, Arc::clone(&shared), transport.obituary));
         let client = Client { shared, io };
         client.answer(started).await?.map_err(Error::runner)?;
@@ -100,17 +101,17 @@ impl Client {
     pub(crate) fn run(&self, mut spec: RunSpec) -> Result<RunHandle> {
         let id = self.next_id();
         spec.run = id;
-        let (limit, time) = (spec.output_limit, Duration::from_millis(spec.timeout_ms));
+        let (limit, time, live) = (spec.output_limit, Duration::from_millis(spec.timeout_ms), spec.live);
         let frame = encode(&Request::Run(spec)).map_err(|source| Error::BlockTooLarge {
             index: 0,
             source,
             finished: Vec::new(),
         })?;
-        let (events, due_sooner) = self.shared.state.lock().add_run(id, time, limit)?;
+        let (events, due_sooner) = self.shared.state.lock().add_run(id, time, limit, live)?;
         if due_sooner {
             self.shared.sooner.notify_one();
         }
-        self.shared.send_frame(frame);
+        self.shared.outgoing.send(frame);
         Ok(RunHandle::new(id, events, Arc::clone(&self.shared)))
     }
 
@@ -128,7 +129,7 @@ impl Client {
             encode(&Request::Write { id, path: path.to_vec().into(), contents: contents.to_vec().into() })
                 .map_err(|source| Error::BlockTooLarge { index: 0, source, finished: Vec::new() })?;
         let written = self.shared.state.lock().expect_written(id)?;
-        self.shared.send_frame(frame);
+        self.shared.outgoing.send(frame);
         self.answer(written).await?.map(drop).map_err(Error::runner)
     }
 
@@ -154,7 +155,7 @@ impl Client {
     /// Ends the conversation. A runner that is still there sees the end of its stream, and has a few seconds then.
     pub(crate) fn close(&self) {
         self.shared.fail(Fault::Stopped);
-        let _ = self.shared.outgoing.send(Outgoing::Close);
+        self.shared.outgoing.close();
         self.shared.sooner.notify_one();
     }
 
@@ -186,13 +187,8 @@ impl Shared {
     /// Sends a request that is far from any limit.
     fn send(&self, request: &Request) {
         if let Ok(frame) = encode(request) {
-            self.send_frame(frame);
+            self.outgoing.send(frame);
         }
-    }
-
-    fn send_frame(&self, frame: Vec<u8>) {
-        // When the writer is gone so is the stream, and the reader says so to everyone who waits.
-        let _ = self.outgoing.send(Outgoing::Frame(frame));
     }
 
     /// Ends the conversation: whoever waits, and every later call, gets `fault`.
@@ -208,7 +204,8 @@ impl Shared {
 /// Writes what is to go out, and signs of life, until the conversation ends.
 async fn write_all<S: AsyncWrite>(
     mut to_runner: WriteHalf<S>,
-    mut frames: mpsc::UnboundedReceiver<Outgoing>,
+    mut messages: mpsc::UnboundedReceiver<Message>,
+    shared: Arc<Shared>,
     heartbeat: Option<Duration>,
 ) {
     let Ok(beat) = encode(&Request::Heartbeat) else { return };
@@ -223,16 +220,20 @@ async fn write_all<S: AsyncWrite>(
     loop {
         let frame = tokio::select! {
             biased;
-            outgoing = frames.recv() => match outgoing {
-                Some(Outgoing::Frame(frame)) => frame,
-                Some(Outgoing::Close) | None => break,
+            message = messages.recv() => match message {
+                Some(Message::Frame(frame)) => frame,
+                Some(Message::Close) | None => break,
             },
-            () = next_beat(&mut beats) => beat.clone(),
+            () = next_beat(&mut beats) => {
+                shared.outgoing.send(beat.clone());
+                continue;
+            }
         };
         if to_runner.write_all(&frame).await.is_err() {
             // The reader sees the end of the stream too, and knows whom to tell.
             return;
         }
+        shared.outgoing.written();
     }
     let _ = to_runner.shutdown().await;
 }

@@ -88,6 +88,8 @@ pub(super) struct State {
 #[derive(Debug)]
 struct RunState {
     events: mpsc::UnboundedSender<RunEvent>,
+    /// Somebody listens to more than its end, and is worth waking for it.
+    live: bool,
     /// Bytes of live output that the listener has not taken yet.
     queued: Arc<AtomicUsize>,
     lost: u64,
@@ -144,13 +146,20 @@ impl State {
     }
 
     /// Adds a run. Gives its events, and whether something of it is due before all that is watched.
-    pub(super) fn add_run(&mut self, id: RunId, time: Duration, limit: u64) -> Result<(RunEvents, bool)> {
+    pub(super) fn add_run(
+        &mut self,
+        id: RunId,
+        time: Duration,
+        limit: u64,
+        live: bool,
+    ) -> Result<(RunEvents, bool)> {
         self.check()?;
         let (sender, receiver) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
         let watch = Watch::Queued { due: Instant::now() + time };
         let run = RunState {
             events: sender,
+            live,
             queued: Arc::clone(&queued),
             lost: 0,
             pieces: Vec::new(),
@@ -248,11 +257,16 @@ impl State {
     fn take_started(&mut self, run: RunId, language: String, file: ByteBuf) {
         let Some(run) = self.runs.get_mut(&run) else { return };
         run.watch = Watch::Started { due: Instant::now() + run.time + AFTER_DEADLINE };
-        let _ = run.events.send(RunEvent::Started { language, file });
+        if run.live {
+            let _ = run.events.send(RunEvent::Started { language, file });
+        }
     }
 
     fn take_live(&mut self, run: RunId, stream: Stream, data: ByteBuf, lost: u64) {
         let Some(run) = self.runs.get_mut(&run) else { return };
+        if !run.live {
+            return;
+        }
         run.lost += lost;
         if run.queued.load(Ordering::Relaxed) + data.len() > LIVE_BUDGET {
             run.lost += data.len() as u64;

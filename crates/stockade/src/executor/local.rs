@@ -318,13 +318,15 @@ impl Runner {
         let refused = |error: io::Error| Error::start("connect to the runner", error);
         let (ours, theirs) = StdUnixStream::pair().map_err(refused)?;
         ours.set_nonblocking(true).map_err(refused)?;
+        let socket = ours.try_clone().map_err(refused)?;
         let stream = UnixStream::from_std(ours).map_err(refused)?;
         let child = spawn(theirs, inherit_env)?;
         let (told, obituary) = oneshot::channel();
         let (ended, doomed) = (CancellationToken::new(), CancellationToken::new());
         io.spawn(watch(child, told, doomed.clone(), ended.clone()));
         // It sees this process through its pidfd and needs no heartbeat.
-        Ok(Self { transport: Transport { stream, obituary, doomed, heartbeat: None }, ended })
+        let socket = Some(socket.into());
+        Ok(Self { transport: Transport { stream, socket, obituary, doomed, heartbeat: None }, ended })
     }
 }
 
