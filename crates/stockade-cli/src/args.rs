@@ -136,7 +136,7 @@ impl Format {
     /// printed as it comes, and what is kept makes up for what came faster than it could be printed.
     pub(crate) fn output_limit(self) -> u64 {
         match self {
-            Format::Text => 8 << 20,
+            Format::Text => 16 << 20,
             Format::Json | Format::Jsonl => 1 << 20,
         }
     }

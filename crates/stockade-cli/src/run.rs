@@ -28,7 +28,7 @@ fn try_run(args: &RunArgs, renderer: &mut Renderer, finished: &mut Vec<BlockOutc
     let input = input::read(args)?;
     let prompt = args.confirm.then(Prompt::open).transpose()?;
     input.notes.iter().for_each(|note| show_note(note));
-    renderer.plan(&input.blocks);
+    renderer.plan(&input.blocks, args.work_dir.is_some());
     runtime::block_on(async {
         let token = signals::cancelled_by_signals().map_err(|source| Error::Threads { source })?;
         let session = start(args, &token).await?;

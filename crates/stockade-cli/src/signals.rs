@@ -1,7 +1,7 @@
 //! Ctrl-C and SIGTERM. Owns what they mean: the first cancels the run, which then ends and is summed up; the
 //! second exits at once, and the runner, which sees its host die, ends everything that is left.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use stockade::CancellationToken;
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,8 +26,9 @@ pub(crate) fn cancelled_by_signals() -> io::Result<CancellationToken> {
                 std::process::exit(128 + number);
             }
             cancelled.cancel();
-            // Stderr may be gone too; the run is cancelled all the same.
-            let _ = writeln!(io::stderr(), "\ncancelling; once more to exit at once");
+            // A terminal has just shown `^C`. Stderr may be gone, and the run is cancelled all the same.
+            let line_end = if io::stderr().is_terminal() { "\n" } else { "" };
+            let _ = writeln!(io::stderr(), "{line_end}cancelling; once more to exit at once");
         }
     });
     Ok(token)

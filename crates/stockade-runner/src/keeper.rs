@@ -136,6 +136,7 @@ impl Zygote {
 }
 
 fn run_zygote(runner: Channel) -> ! {
+    let _ = rustix::thread::set_name(c"stockade-zygote");
     descriptors::close_from(3, Some(runner.descriptor()));
     while let Ok(Some((Fork, mut descriptors))) = runner.receive::<Fork>() {
         let Some(channel) = descriptors.pop() else { continue };
@@ -152,6 +153,7 @@ fn run_zygote(runner: Channel) -> ! {
 }
 
 fn run_keeper(runner: Channel) -> ! {
+    let _ = rustix::thread::set_name(c"stockade-keeper");
     descriptors::close_from(3, Some(runner.descriptor()));
     let kept = set_child_subreaper(Some(getpid())).map_err(io::Error::from);
     if let Ok(signals) = kept.and_then(|()| signals::descriptor(&[libc::SIGCHLD])) {

@@ -105,11 +105,12 @@ impl<'a> Call<'a> {
     fn start(self, live: bool) -> Result<Events> {
         options::check_timeout(self.settings.timeout)?;
         options::check_variables(&self.settings.env)?;
-        let cancelled = self.token.cancelled_owned();
+        let cancelled = self.token.clone().cancelled_owned();
         Ok(Events {
             client: self.client,
             blocks: self.blocks.into_owned().into(),
             settings: self.settings,
+            token: self.token,
             live,
             cancelled: Some(Box::pin(cancelled)),
             current: None,
@@ -140,6 +141,7 @@ pub struct Events {
     /// Those that have not started.
     blocks: VecDeque<CodeBlock>,
     settings: Defaults,
+    token: CancellationToken,
     live: bool,
     /// Until the call was cancelled.
     cancelled: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
@@ -219,6 +221,10 @@ impl Events {
             output_limit: settings.output_limit,
         });
         let run = run.map_err(|error| error.at_block(index))?;
+        if self.live {
+            // Whoever takes events may be busy with the last one while the token is cancelled.
+            run.cancel_with(self.token.clone());
+        }
         self.current = Some(Current { run, stdout: Whole::default(), stderr: Whole::default() });
         Ok(())
     }

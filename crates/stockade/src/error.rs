@@ -160,6 +160,9 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Error::InvalidOption { .. } | Error::FunctionsLoad { .. } => return None,
+            Error::WorkDir { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "choose a work_dir whose parent folders exist or can be made"
+            }
             Error::WorkDir { source, .. } => return hint_for(source.raw_os_error(), source.kind()),
             Error::RunnerStart { .. } => "`stockade doctor` shows what this machine allows",
             Error::VirtualEnv { .. } => {

@@ -18,6 +18,7 @@ pub enum Event {
         /// The canonical name of its language.
         language: String,
         /// The absolute path of its file.
+        #[serde(serialize_with = "crate::outcome::as_text")]
         code_file: PathBuf,
     },
     /// A block printed something.

@@ -20,6 +20,7 @@ pub struct LanguageReport {
     /// False for what is saved and not run.
     pub runs: bool,
     /// The absolute path of the interpreter or compiler; `None` when none was found.
+    #[serde(serialize_with = "crate::outcome::as_optional_text")]
     pub interpreter: Option<PathBuf>,
 }
 

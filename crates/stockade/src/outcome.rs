@@ -1,7 +1,7 @@
 //! What comes back: the result of a call, the outcome of each of its blocks, and their JSON form, which others
 //! build on. Owns the text that a reader gets, with the marks of what was dropped and Stockade's notices.
 
-use std::{borrow::Cow, ffi::OsString, fmt, os::unix::ffi::OsStringExt, path::PathBuf, time::Duration};
+use std::{borrow::Cow, ffi::OsString, fmt, os::unix::ffi::OsStringExt, path::{Path, PathBuf}, time::Duration};
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use serde_bytes::ByteBuf;
@@ -19,6 +19,7 @@ pub struct CommandLineCodeResult {
     /// What all blocks printed, in order, with Stockade's notices (a timeout, a missing interpreter).
     pub output: String,
     /// The absolute path of the first block's file; `None` when none was saved.
+    #[serde(serialize_with = "as_optional_text")]
     pub code_file: Option<PathBuf>,
     /// The blocks that were reached, in order.
     pub blocks: Vec<BlockOutcome>,
@@ -277,8 +278,12 @@ pub(crate) fn to_path(bytes: ByteBuf) -> PathBuf {
 }
 
 /// A path that is not text is shown, not refused.
-fn as_text<S: Serializer>(path: &std::path::Path, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
+}
+
+pub(crate) fn as_optional_text<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_ref().map(|path| path.to_string_lossy()).serialize(serializer)
 }
 
 impl Serialize for BlockOutcome {

@@ -45,10 +45,10 @@ impl Renderer {
         }
     }
 
-    /// Takes note of what is to be run.
-    pub(crate) fn plan(&mut self, blocks: &[SourcedBlock]) {
+    /// Takes note of what is to be run, and of whether its files outlive the run.
+    pub(crate) fn plan(&mut self, blocks: &[SourcedBlock], files_stay: bool) {
         if let Renderer::Text(text) = self {
-            text.plan(blocks);
+            text.plan(blocks, files_stay);
         }
     }
 

@@ -41,21 +41,23 @@ impl BlockStream {
         }
     }
 
-    /// Passes on what is missing after what has been passed on. `kept` is all that the block printed, or the
-    /// beginning and the end of it with a mark in between.
-    pub(super) fn catch_up(&mut self, kept: &[u8]) -> Result<(), Error> {
+    /// Passes on what is missing after what has been passed on, and gives how many bytes are missing for good.
+    /// `kept` is all that the block printed, or the beginning and the end of it with a mark in between.
+    pub(super) fn catch_up(&mut self, kept: &[u8]) -> Result<usize, Error> {
         let passed = usize::try_from(self.passed).unwrap_or(usize::MAX);
-        match Gap::find(kept).filter(|gap| passed > gap.start) {
-            None => self.pass(kept.get(passed..).unwrap_or_default()),
-            Some(gap) => {
-                let missing = gap.start.saturating_add(gap.bytes).saturating_sub(passed);
-                if missing > 0 {
-                    self.pass(mark(missing).as_bytes())?;
-                }
-                let known = passed.saturating_sub(gap.start.saturating_add(gap.bytes));
-                self.pass(kept.get(gap.end + known..).unwrap_or_default())
-            }
+        let Some(gap) = Gap::find(kept) else {
+            self.pass(kept.get(passed..).unwrap_or_default())?;
+            return Ok(0);
+        };
+        self.pass(kept.get(passed..gap.start).unwrap_or_default())?;
+        let gap_end = gap.start.saturating_add(gap.bytes);
+        let missing = gap_end.saturating_sub(passed.max(gap.start));
+        if missing > 0 {
+            self.pass(mark(missing).as_bytes())?;
         }
+        let known = passed.saturating_sub(gap_end);
+        self.pass(kept.get(gap.end + known..).unwrap_or_default())?;
+        Ok(missing)
     }
 
     /// Ends the block's output: its colours and its unfinished sequences don't reach what follows.
@@ -154,28 +156,28 @@ mod tests {
         assert_eq!(*sink.0.lock().expect("not poisoned"), b"\x1b]0;x\x07\xff\0\x1b[31m");
     }
 
-    fn caught_up(passed: &str, kept: &str) -> String {
+    fn caught_up(passed: &str, kept: &str) -> (String, usize) {
         let (mut stream, sink) = stream(false);
         stream.pass(passed.as_bytes()).expect("a sink takes all");
-        stream.catch_up(kept.as_bytes()).expect("a sink takes all");
-        String::from_utf8(sink.0.lock().expect("not poisoned").clone()).expect("text")
+        let missing = stream.catch_up(kept.as_bytes()).expect("a sink takes all");
+        (String::from_utf8(sink.0.lock().expect("not poisoned").clone()).expect("text"), missing)
     }
 
     #[test]
     fn pipe_that_fell_behind_gets_the_rest() {
-        assert_eq!(caught_up("abc", "abcdef"), "abcdef");
-        assert_eq!(caught_up("abc", "abc"), "abc");
-        assert_eq!(caught_up("", "\n[… "), "\n[… ");
+        assert_eq!(caught_up("abc", "abcdef"), ("abcdef".into(), 0));
+        assert_eq!(caught_up("abc", "abc"), ("abc".into(), 0));
+        assert_eq!(caught_up("", "\n[… "), ("\n[… ".into(), 0));
     }
 
     #[test]
     fn pipe_that_fell_behind_too_far_gets_a_mark_and_the_end() {
         let kept = "abc\n[… 9 bytes dropped …]\nxyz";
-        assert_eq!(caught_up("ab", kept), kept);
-        assert_eq!(caught_up("abcdefg", kept), "abcdefg\n[… 5 bytes dropped …]\nxyz");
-        assert_eq!(caught_up("abcdefghijklxy", kept), "abcdefghijklxyz");
+        assert_eq!(caught_up("ab", kept), (kept.into(), 9));
+        assert_eq!(caught_up("abcdefg", kept), ("abcdefg\n[… 5 bytes dropped …]\nxyz".into(), 5));
+        assert_eq!(caught_up("abcdefghijklxy", kept), ("abcdefghijklxyz".into(), 0));
         let forged = format!("\n[… {} bytes dropped …]\nxyz", usize::MAX);
-        assert!(caught_up("abc", &forged).ends_with("dropped …]\nxyz"));
+        assert!(caught_up("abc", &forged).0.ends_with("dropped …]\nxyz"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{report::Report, table::Table, terminal::visible};
 const NAMED_FILES: usize = 4;
 
 /// The summary of a run whose blocks come from `origins`.
-pub(super) fn summary(report: &Report, origins: &[String]) -> String {
+pub(super) fn summary(report: &Report, origins: &[String], files_stay: bool) -> String {
     let mut text = String::new();
     if origins.len() > 1 && !report.blocks.is_empty() {
         let mut table = Table::default();
@@ -22,7 +22,13 @@ pub(super) fn summary(report: &Report, origins: &[String]) -> String {
         }
         text.push_str(&table.to_string());
     }
-    let _ = writeln!(text, "{DIM}{}{DIM:#}", last_line(report, origins.len()));
+    let made = report.blocks.iter().any(|block| !block.files.is_empty());
+    let files = match report.blocks.as_slice() {
+        [only] if origins.len() == 1 && made => format!("; files: {}", files(only)),
+        _ => String::new(),
+    };
+    let fate = if made && !files_stay { "; files were temporary, -w DIR keeps them" } else { "" };
+    let _ = writeln!(text, "{DIM}{}{files}{fate}{DIM:#}", end(report, origins.len()));
     text
 }
 
@@ -33,7 +39,7 @@ fn row(block: &BlockOutcome, origin: &str) -> Vec<(anstyle::Style, String)> {
         (PLAIN, visible(&block.language).into_owned()),
         (DIM, origin.to_owned()),
         (how, outcome(block)),
-        (DIM, duration(block.duration)),
+        (DIM, if block.status == Status::NotRun { String::new() } else { duration(block.duration) }),
         (PLAIN, files(block)),
     ]
 }
@@ -52,17 +58,21 @@ fn outcome(block: &BlockOutcome) -> String {
     }
 }
 
-fn last_line(report: &Report, total: usize) -> String {
+/// How the run ended, in one sentence.
+fn end(report: &Report, total: usize) -> String {
     let reached = report.blocks.len();
     let time = duration(report.blocks.iter().map(|block| block.duration).sum());
     let failed: Vec<&BlockOutcome> = report.blocks.iter().filter(|block| block.exit_code != 0).collect();
     let all = if total == 1 { "1 block".to_owned() } else { format!("{total} blocks") };
     match failed.as_slice() {
+        // The user left at a prompt, or a signal came there.
+        [] if report.exit_code != 0 => format!("cancelled; {reached} of {all} in {time}"),
         [] if reached == total => format!("{all} in {time}"),
         [] => format!("{reached} of {all} in {time}"),
+        [only] if total == 1 && only.status == Status::NotRun => outcome(only),
         [only] if total == 1 => format!("{} after {time}", outcome(only)),
         [.., last] if reached < total => {
-            format!("block {} of {total}: {}; {} not reached", last.index + 1, outcome(last), total - reached)
+            format!("block {} of {total}: {}; {} left out", last.index + 1, outcome(last), total - reached)
         }
         failed => format!("{} of {all} failed, in {time}", failed.len()),
     }

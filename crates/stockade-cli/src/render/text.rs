@@ -6,7 +6,7 @@ use std::io::Write;
 use stockade::{BlockOutcome, Event, Status, Stream};
 
 use super::{
-    DIM,
+    DIM, show_warning,
     stream::{BlockStream, mark},
     summary,
 };
@@ -15,6 +15,8 @@ use crate::{error::Error, input::SourcedBlock, report::Report, terminal::visible
 /// Prints a run as text.
 pub(crate) struct Text {
     origins: Vec<String>,
+    /// The blocks' files outlive the run.
+    files_stay: bool,
     stdout: BlockStream,
     stderr: BlockStream,
     /// The block whose header was printed last.
@@ -28,6 +30,7 @@ impl Default for Text {
     fn default() -> Self {
         Self {
             origins: Vec::new(),
+            files_stay: false,
             stdout: BlockStream::stdout(),
             stderr: BlockStream::stderr(),
             shown: None,
@@ -37,7 +40,8 @@ impl Default for Text {
 }
 
 impl Text {
-    pub(super) fn plan(&mut self, blocks: &[SourcedBlock]) {
+    pub(super) fn plan(&mut self, blocks: &[SourcedBlock], files_stay: bool) {
+        self.files_stay = files_stay;
         self.origins = blocks.iter().map(|block| visible(&block.origin).into_owned()).collect();
     }
 
@@ -57,7 +61,7 @@ impl Text {
     /// Prints the summary.
     pub(super) fn finish(&mut self, report: &Report) {
         self.interrupt();
-        let summary = summary::summary(report, &self.origins);
+        let summary = summary::summary(report, &self.origins, self.files_stay);
         let _ = write!(anstream::stderr(), "{summary}");
     }
 
@@ -108,10 +112,16 @@ impl Text {
         self.stdout.pass(mark(bytes).as_bytes())
     }
 
-    /// Prints what the block printed since live output was lost.
+    /// Prints what the block printed since live output was lost, and says so when that is not all.
     fn catch_up(&mut self, outcome: &BlockOutcome) -> Result<(), Error> {
-        for (stream, kept) in [(Stream::Stdout, &outcome.stdout), (Stream::Stderr, &outcome.stderr)] {
-            self.stream(stream).catch_up(kept.as_bytes())?;
+        let missing = self.stdout.catch_up(outcome.stdout.as_bytes())?
+            + self.stderr.catch_up(outcome.stderr.as_bytes())?;
+        if missing > 0 {
+            self.interrupt();
+            show_warning(&format!(
+                "{missing} bytes of output are left out: they came faster than they could be written. Have the \
+                 block write large data to a file, and keep that with -w DIR"
+            ));
         }
         Ok(())
     }

@@ -123,3 +123,20 @@ fn jsonl_of_a_failure_ends_with_the_error() {
     assert_eq!(lines[0]["event"], "failed");
     assert_eq!(lines[0]["error"]["kind"], "input_unreadable");
 }
+
+#[test]
+fn work_dir_that_is_not_text_is_shown_as_well_as_can_be() {
+    use std::os::unix::ffi::OsStrExt;
+    let work_dir = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    for format in ["json", "jsonl"] {
+        let place = Place::new();
+        let mut command =
+            place.command(["run", "--no-sandbox", "--format", format, "-l", "sh", "-c", "true", "-w"]);
+        let ended = Ended::new(command.arg(work_dir).output().expect("the command starts"));
+        assert_eq!(ended.status, Some(0), "{ended}");
+        for line in ended.json_lines() {
+            let file = line["code_file"].as_str().expect("a path");
+            assert!(file.contains("/caf\u{fffd}/"), "{file}");
+        }
+    }
+}

@@ -97,7 +97,7 @@ fn directory_is_refused() {
 fn file_without_permission_to_read_is_refused() {
     let place = Place::with("a.md", "```sh\necho ran\n```\n");
     let file = place.path().join("a.md");
-    std::fs::set_permissions(&file, PermissionsExt::from_mode(0)).expect("the file is ours");
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o000)).expect("the file is ours");
     if std::fs::read(&file).is_ok() {
         eprintln!("skipped: root reads every file");
         return;

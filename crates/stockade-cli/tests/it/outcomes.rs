@@ -1,6 +1,8 @@
 //! What a run leaves on the screen and as its exit status, for every way a block can end.
 
-use crate::support::{Ended, Place, assert_page};
+use std::io::Read;
+
+use crate::support::{Ended, Place, assert_page, wait_for, wait_for_end};
 
 fn run(args: &[&str]) -> Ended {
     Place::new().stockade([["run", "--no-sandbox"].as_slice(), args].concat())
@@ -9,13 +11,27 @@ fn run(args: &[&str]) -> Ended {
 #[test]
 fn local_run_warns_that_it_is_not_sandboxed() {
     let ended = Place::new().stockade(["run", "-l", "sh", "-c", "echo ran"]);
-    assert_page!(ended, @"");
+    assert_page!(ended, @"
+    status: Some(0)
+    --- stdout
+    ran
+    --- stderr
+    warning: not sandboxed: the code runs on this machine with your rights (--no-sandbox silences this)
+    1 block in [time]
+    ");
 }
 
 #[test]
 fn streams_of_a_block_stay_apart() {
     let ended = run(&["-l", "sh", "-c", "echo out; echo err >&2"]);
-    assert_page!(ended, @"");
+    assert_page!(ended, @"
+    status: Some(0)
+    --- stdout
+    out
+    --- stderr
+    err
+    1 block in [time]
+    ");
 }
 
 #[test]
@@ -24,19 +40,47 @@ fn several_blocks_have_headers_and_a_summary() {
         "a.md",
         "```sh\necho one > made.txt\necho one\n```\n\ntext\n\n```python\nprint('two')\n```\n",
     );
-    assert_page!(place.stockade(["run", "--no-sandbox", "a.md"]), @"");
+    assert_page!(place.stockade(["run", "--no-sandbox", "a.md"]), @"
+    status: Some(0)
+    --- stdout
+    one
+    two
+    --- stderr
+    [1/2] sh  a.md:2
+    [2/2] python  a.md:9
+    1  sh      a.md:2  ok  [time]  made.txt
+    2  python  a.md:9  ok  [time]
+    2 blocks in [time]; files were temporary, -w DIR keeps them
+    ");
 }
 
 #[test]
 fn first_failure_stops_the_run() {
     let place = Place::with("a.md", "```sh\nexit 3\n```\n```sh\necho after\n```\n```sh\necho later\n```\n");
-    assert_page!(place.stockade(["run", "--no-sandbox", "a.md"]), @"");
+    assert_page!(place.stockade(["run", "--no-sandbox", "a.md"]), @"
+    status: Some(3)
+    --- stdout
+    --- stderr
+    [1/3] sh  a.md:2
+    1  sh  a.md:2  exit code 3  [time]
+    block 1 of 3: exit code 3; 2 left out
+    ");
 }
 
 #[test]
 fn keep_going_runs_the_blocks_after_a_failure() {
     let place = Place::with("a.md", "```sh\nexit 3\n```\n```sh\necho after\n```\n");
-    assert_page!(place.stockade(["run", "--no-sandbox", "--keep-going", "a.md"]), @"");
+    assert_page!(place.stockade(["run", "--no-sandbox", "--keep-going", "a.md"]), @"
+    status: Some(0)
+    --- stdout
+    after
+    --- stderr
+    [1/2] sh  a.md:2
+    [2/2] sh  a.md:5
+    1  sh  a.md:2  exit code 3  [time]
+    2  sh  a.md:5  ok           [time]
+    1 of 2 blocks failed, in [time]
+    ");
 }
 
 #[test]
@@ -50,7 +94,12 @@ fn block_that_runs_out_of_time_keeps_its_output() {
 #[test]
 fn block_that_a_signal_ends_has_its_number() {
     let ended = run(&["-l", "sh", "-c", "kill -9 $$"]);
-    assert_page!(ended, @"");
+    assert_page!(ended, @"
+    status: Some(137)
+    --- stdout
+    --- stderr
+    ended by signal 9 after [time]
+    ");
 }
 
 #[test]
@@ -123,10 +172,46 @@ fn every_byte_of_a_block_goes_through_a_pipe() {
     assert!(output.expect("the command starts").stdout == expected);
 }
 
+/// Runs a block that prints `bytes` bytes, and reads them only when it has; what arrived, and what was said.
+fn read_late(bytes: usize) -> (Vec<u8>, String) {
+    let code = format!(
+        "import sys\nsys.stdout.buffer.write(bytes(range(250)) * ({bytes} // 250))\nopen('printed', 'w').close()"
+    );
+    let place = Place::new();
+    let child = place.command(["run", "--no-sandbox", "-w", ".", "-l", "python", "-c", &code]).spawn();
+    let mut child = child.expect("the command starts");
+    wait_for("the block to have printed", || place.path().join("printed").exists().then_some(()));
+    let mut arrived = Vec::new();
+    child.stdout.take().expect("stdout is a pipe").read_to_end(&mut arrived).expect("the pipe is readable");
+    (arrived, wait_for_end(child).stderr)
+}
+
 #[test]
-fn output_that_ends_in_a_line_is_not_glued_to_the_summary() {
+fn pipe_that_is_read_late_gets_every_byte_of_megabytes() {
+    let (arrived, said) = read_late(10_000_000);
+    assert!(arrived == (0..250).cycle().take(10_000_000).collect::<Vec<u8>>(), "{} bytes", arrived.len());
+    assert!(!said.contains("warning"), "{said}");
+}
+
+#[test]
+fn output_that_is_left_out_for_a_late_reader_is_marked_and_told() {
+    let (arrived, said) = read_late(60_000_000);
+    let mark = "bytes dropped".as_bytes();
+    assert!(arrived.windows(mark.len()).any(|part| part == mark), "{} bytes, {said}", arrived.len());
+    assert!(arrived.ends_with(&[248, 249]), "the end is there");
+    assert!(said.contains("warning: ") && said.contains(" bytes of output are left out"), "{said}");
+}
+
+#[test]
+fn unfinished_line_is_not_glued_to_the_summary() {
     let ended = run(&["-l", "sh", "-c", "printf unfinished >&2"]);
-    assert_page!(ended, @"");
+    assert_page!(ended, @"
+    status: Some(0)
+    --- stdout
+    --- stderr
+    unfinished
+    1 block in [time]
+    ");
 }
 
 #[test]
@@ -135,5 +220,11 @@ fn stdout_that_is_full_is_a_failure() {
     let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full is always full");
     let mut command = place.command(["run", "--no-sandbox", "-l", "sh", "-c", "echo x"]);
     let ended = Ended::new(command.stdout(full).output().expect("the command starts"));
-    assert_page!(ended, @"");
+    assert_page!(ended, @"
+    status: Some(70)
+    --- stdout
+    --- stderr
+    error: failed to write to stdout: No space left on device (os error 28)
+    hint: check where the output goes: is the disk full?
+    ");
 }

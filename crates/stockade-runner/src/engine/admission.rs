@@ -90,9 +90,9 @@ impl Engine {
     /// Starts what can start, in order.
     pub(super) fn admit(&mut self) -> Handled {
         self.retry = None;
-        for _ in 0..self.waiting.len() {
-            let Some(mut waiting) = self.waiting.pop_front() else { break };
-            match self.attempt(&mut waiting) {
+        // While one is tried, `self.waiting` holds those that came before it and wait on.
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            match self.try_to_start(&mut waiting).unwrap_or_else(|stopped| stopped) {
                 Attempt::Started => {}
                 Attempt::Over(result) => {
                     self.link.send(&Reply::Finished { run: waiting.spec.run, result })?;
@@ -105,10 +105,6 @@ impl Engine {
             }
         }
         Ok(())
-    }
-
-    fn attempt(&mut self, waiting: &mut Waiting) -> Attempt {
-        self.try_to_start(waiting).unwrap_or_else(|stopped| stopped)
     }
 
     fn try_to_start(&mut self, waiting: &mut Waiting) -> Result<Attempt, Stopped> {

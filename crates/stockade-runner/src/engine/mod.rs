@@ -75,7 +75,8 @@ fn prepare_process() -> io::Result<()> {
     // as a container's first process is, can't make a session and needs none.
     let _ = rustix::process::setsid();
     let _ = rustix::thread::set_name(c"stockade-runner");
-    Ok(())
+    // The host's directory is none of ours: it may be wanted for unmounting.
+    std::env::set_current_dir("/")
 }
 
 /// Why the engine's loop ends.
@@ -83,7 +84,7 @@ fn prepare_process() -> io::Result<()> {
 enum End {
     /// The host asked for it and is told when it is done.
     Stop,
-    /// The stream to the host has ended, or is of no more use.
+    /// The stream to the host has ended, or what came over it makes no sense.
     Link,
     /// The host's process is gone.
     HostDied,
@@ -262,14 +263,16 @@ impl Engine {
 
     fn obey(&mut self, request: Request) -> Handled {
         match request {
-            Request::Start(spec) => self.start(spec),
+            Request::Start(spec) if self.session.is_none() => self.start(spec),
             Request::Heartbeat => Ok(self.link.send(&Reply::Heartbeat)?),
             Request::Stop => Err(End::Stop),
             _ if self.session.is_none() => Ok(()),
-            Request::Run(spec) => {
+            Request::Run(spec) if !self.knows(spec.run) => {
                 self.waiting.push_back(Waiting::new(spec));
                 self.admit()
             }
+            // No host of ours starts twice, or two runs of one number.
+            Request::Start(_) | Request::Run(_) => Err(End::Link),
             Request::Cancel { run } => self.cancel(run),
             Request::Languages => self.report_languages(),
             Request::Write { id, path, contents } => self.write(id, &path, &contents),
@@ -278,6 +281,11 @@ impl Engine {
                 Ok(())
             }
         }
+    }
+
+    fn knows(&self, run: RunId) -> bool {
+        let waits = || self.waiting.iter().any(|waiting| waiting.spec.run == run);
+        run >= admission::FIRST_PROBE || self.runs.contains_key(&run) || waits()
     }
 
     fn start(&mut self, spec: SessionSpec) -> Handled {

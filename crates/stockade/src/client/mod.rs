@@ -112,7 +112,7 @@ impl Client {
             self.shared.sooner.notify_one();
         }
         self.shared.outgoing.send(frame);
-        Ok(RunHandle::new(id, events, Arc::clone(&self.shared)))
+        Ok(RunHandle::new(id, events, Arc::clone(&self.shared), self.io.clone()))
     }
 
     /// What would run each language.

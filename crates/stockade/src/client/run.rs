@@ -13,7 +13,8 @@ use stockade_runner::{
     outcome::Outcome,
     wire::message::{Failure, Piece, Request, RunId, Stream},
 };
-use tokio::sync::mpsc;
+use tokio::{runtime::Handle, sync::mpsc};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Shared;
 use crate::error::Fault;
@@ -59,12 +60,27 @@ pub(crate) struct RunHandle {
     id: RunId,
     events: RunEvents,
     shared: Arc<Shared>,
+    io: Handle,
     finished: bool,
+    over: CancellationToken,
+    _ends: DropGuard,
 }
 
 impl RunHandle {
-    pub(super) fn new(id: RunId, events: RunEvents, shared: Arc<Shared>) -> Self {
-        Self { id, events, shared, finished: false }
+    pub(super) fn new(id: RunId, events: RunEvents, shared: Arc<Shared>, io: Handle) -> Self {
+        let over = CancellationToken::new();
+        Self { id, events, shared, io, finished: false, _ends: over.clone().drop_guard(), over }
+    }
+
+    /// Has the run ended when the token is cancelled, whether or not somebody asks for its events then.
+    pub(crate) fn cancel_with(&self, token: CancellationToken) {
+        let (shared, id, over) = (Arc::clone(&self.shared), self.id, self.over.clone());
+        self.io.spawn(async move {
+            tokio::select! {
+                () = token.cancelled() => shared.send(&Request::Cancel { run: id }),
+                () = over.cancelled() => {}
+            }
+        });
     }
 
     /// Has the run ended; its last event tells when it is.

@@ -37,3 +37,9 @@ pub trait CodeExecutor: fmt::Debug + Send + Sync {
     /// When the place can't be had or prepared; what was made of it is ended again.
     fn start(&self) -> BoxFuture<'_, Result<Session>>;
 }
+
+impl<E: CodeExecutor + ?Sized> CodeExecutor for Box<E> {
+    fn start(&self) -> BoxFuture<'_, Result<Session>> {
+        (**self).start()
+    }
+}
