@@ -131,17 +131,6 @@ pub(crate) enum Format {
     Jsonl,
 }
 
-impl Format {
-    /// Bytes to keep of each stream of a block: for machines as much as the library keeps by default. Text is
-    /// printed as it comes, and what is kept makes up for what came faster than it could be printed.
-    pub(crate) fn output_limit(self) -> u64 {
-        match self {
-            Format::Text => 16 << 20,
-            Format::Json | Format::Jsonl => 1 << 20,
-        }
-    }
-}
-
 /// An environment variable: name and value.
 pub(crate) type Variable = (OsString, OsString);
 

@@ -56,8 +56,7 @@ async fn start(args: &RunArgs, token: &CancellationToken) -> Result<Session, Err
     }
     let mut executor = LocalCommandLineCodeExecutor::builder()
         .timeout(args.timeout)
-        .keep_going(args.keep_going)
-        .output_limit(args.format().output_limit());
+        .keep_going(args.keep_going);
     if let Some(work_dir) = &args.work_dir {
         executor = executor.work_dir(work_dir);
     }
@@ -126,7 +125,9 @@ impl Run<'_> {
     /// Runs blocks that stand in the run from `first` on. Leaving early drops the events, which cancels the call.
     async fn call(&mut self, first: usize, blocks: &[SourcedBlock]) -> Result<(), Error> {
         let blocks: Vec<CodeBlock> = blocks.iter().map(|sourced| sourced.block.clone()).collect();
-        let mut events = self.session.call(blocks).cancellation_token(&self.token).events()?;
+        // A block waits for a slow reader of ours, as it would in a pipeline, and nothing is left out.
+        let call = self.session.call(blocks).cancellation_token(&self.token).backpressure(true);
+        let mut events = call.events()?;
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Finished(result)) => self.report.add(result, first),

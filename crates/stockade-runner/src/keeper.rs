@@ -16,9 +16,9 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     fs::{MemfdFlags, memfd_create},
-    process::{Pid, getpid, set_child_subreaper},
+    process::{Pid, Signal, getpid, kill_process, set_child_subreaper},
 };
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +104,9 @@ impl Keeper {
     }
 }
 
+/// How long the zygote may take for a clone, which costs it less than a millisecond; then it counts as gone.
+const ANSWER: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
 /// The runner's side of the zygote.
 #[derive(Debug)]
 pub(crate) struct Zygote {
@@ -127,6 +130,12 @@ impl Zygote {
         self.channel.send(&Fork, &[theirs.as_fd()])?;
         drop(theirs);
         let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the zygote is gone");
+        let mut answered = [PollFd::new(self.channel.descriptor(), PollFlags::IN)];
+        if poll(&mut answered, Some(&ANSWER)).is_ok_and(|ready| ready == 0) {
+            // Somebody stopped it.
+            let _ = kill_process(self.pid, Signal::KILL);
+            return Err(gone());
+        }
         let (pid, _) = self.channel.receive::<i32>()?.ok_or_else(gone)?;
         match Pid::from_raw(pid.max(0)) {
             Some(pid) => Ok(Keeper { pid, channel: ours }),

@@ -6,7 +6,7 @@
 //! one started looks like this one's. The scan remembers what it told lately, and doesn't tell it again.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     ffi::OsStr,
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
     path::Path,
@@ -41,8 +41,8 @@ const VIRTUAL_ENVIRONMENT: &str = "pyvenv.cfg";
 #[derive(Debug)]
 pub(crate) struct Since {
     time: (i64, u32),
-    /// Files of that very tick that were told for an earlier block.
-    told: HashSet<Stamp>,
+    /// Files of that very tick that were told for an earlier block, by inode.
+    told: HashMap<u64, Stamp>,
 }
 
 /// What a scan found.
@@ -64,7 +64,7 @@ impl Scanner {
     pub(crate) fn now(&mut self) -> Since {
         let now = clock_gettime(ClockId::RealtimeCoarse);
         self.told.retain(|(_, told)| told.elapsed() < TICK);
-        let told = self.told.iter().map(|(stamp, _)| *stamp).collect();
+        let told = self.told.iter().map(|(stamp, _)| (stamp.inode(), *stamp)).collect();
         Since { time: (now.tv_sec, now.tv_nsec as u32), told }
     }
 
@@ -155,7 +155,7 @@ impl Walk<'_> {
         let is_file = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile;
         let changed = (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec);
         let stamp = Stamp::new(stat.stx_ino, changed.0, changed.1);
-        let told_before = self.since.told.contains(&stamp);
+        let told_before = self.since.told.get(&stamp.inode()) == Some(&stamp);
         if !is_file || changed < self.since.time || stamp == self.own || told_before {
             return;
         }
@@ -166,13 +166,15 @@ impl Walk<'_> {
     fn change(&self, stat: &Statx) -> Change {
         let born = (stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec);
         let known = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
-        if known && born >= self.since.time { Change::Created } else { Change::Changed }
+        // What was told for an earlier block was there, even if it was born in the tick in which this one started.
+        let was_there = self.since.told.contains_key(&stat.stx_ino);
+        if known && born >= self.since.time && !was_there { Change::Created } else { Change::Changed }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, os::unix::fs::MetadataExt};
 
     use super::*;
 
@@ -192,6 +194,11 @@ mod tests {
             let path = self.folder.path().join(name);
             fs::create_dir_all(path.parent().expect("parent")).expect("mkdir");
             fs::write(path, "x").expect("write");
+        }
+
+        fn stamp(&self, name: &str) -> (i64, i64) {
+            let found = fs::metadata(self.folder.path().join(name)).expect("it is there");
+            (found.ctime(), found.ctime_nsec())
         }
 
         fn since(&mut self, since: &Since) -> Vec<(String, Change)> {
@@ -230,10 +237,16 @@ mod tests {
         let mut scanned = Scanned::new();
         let since = scanned.scanner.now();
         scanned.put("one");
+        let stamp = scanned.stamp("one");
         assert_eq!(scanned.since(&since).len(), 1);
         let next = scanned.scanner.now();
         scanned.put("two");
         assert_eq!(scanned.since(&next), [("two".to_owned(), Change::Created)]);
+        let last = scanned.scanner.now();
+        while scanned.stamp("one") == stamp {
+            scanned.put("one");
+        }
+        assert_eq!(scanned.since(&last), [("one".to_owned(), Change::Changed)]);
     }
 
     #[test]

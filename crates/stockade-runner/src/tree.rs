@@ -80,13 +80,15 @@ fn stat_field(pid: Pid, number: usize) -> Option<String> {
     fields.split_whitespace().nth(number).map(str::to_owned)
 }
 
-/// Asks every process below `roots` to end.
-pub(crate) fn terminate(roots: &[Pid]) {
-    for pid in descendants(roots) {
+/// Asks every process below `roots` to end. False when there is none.
+pub(crate) fn terminate(roots: &[Pid]) -> bool {
+    let found = descendants(roots);
+    for pid in found.iter().copied() {
         let _ = kill_process(pid, Signal::TERM);
         // One that is stopped would not see the request.
         let _ = kill_process(pid, Signal::CONT);
     }
+    !found.is_empty()
 }
 
 /// Ends every process that `find` finds, again and again until it finds nobody new; each must have one of them or

@@ -68,6 +68,10 @@ impl Stamp {
         Self { inode, seconds, nanoseconds }
     }
 
+    pub(crate) fn inode(self) -> u64 {
+        self.inode
+    }
+
     fn of(stat: &Stat) -> Self {
         Self::new(stat.st_ino, stat.st_ctime as i64, stat.st_ctime_nsec as u32)
     }
@@ -141,7 +145,7 @@ impl Workspace {
         self.save(Path::new(name), true, |saved| {
             lock(&saved.file, FlockOperation::NonBlockingLockShared)?;
             if saved.made {
-                return Ok((&saved.file).write_all(contents)?);
+                return fill(&saved.file, contents);
             }
             let stat = fstat(&saved.file)?;
             if !self.cleanup {
@@ -283,7 +287,15 @@ fn lock(file: &File, operation: FlockOperation) -> Result<(), SaveError> {
 fn overwrite(mut file: &File, contents: &[u8]) -> Result<(), SaveError> {
     ftruncate(file, 0)?;
     file.rewind()?;
-    Ok(file.write_all(contents)?)
+    fill(file, contents)
+}
+
+fn fill(mut file: &File, contents: &[u8]) -> Result<(), SaveError> {
+    file.write_all(contents).map_err(|error| {
+        // What there was room for is of no use to anyone, and would keep a full disk full.
+        let _ = ftruncate(file, 0);
+        error.into()
+    })
 }
 
 impl Place {

@@ -70,6 +70,13 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// Whether a block waits for whoever takes the events, as it would for a slow reader of a pipe, so that no output
+    /// is left out of them. By default a block never waits, and [`Event::OutputLost`] tells what was left out.
+    pub fn backpressure(mut self, backpressure: bool) -> Self {
+        self.settings.backpressure = backpressure;
+        self
+    }
+
     /// Cancelling this token ends the call: the block that runs is ended and keeps its partial output.
     pub fn cancellation_token(mut self, token: &CancellationToken) -> Self {
         self.token = token.clone();
@@ -217,6 +224,7 @@ impl Events {
             timeout_ms: settings.timeout.as_millis().try_into().unwrap_or(u64::MAX),
             env: settings.env.clone(),
             live: self.live,
+            backpressure: settings.backpressure,
             merge_streams: settings.merge_streams,
             output_limit: settings.output_limit,
         });

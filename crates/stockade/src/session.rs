@@ -44,14 +44,15 @@ pub(crate) struct Defaults {
     pub(crate) timeout: Duration,
     pub(crate) keep_going: bool,
     pub(crate) merge_streams: bool,
+    pub(crate) backpressure: bool,
     pub(crate) output_limit: u64,
     pub(crate) env: Vec<(ByteBuf, ByteBuf)>,
 }
 
 /// A started executor. Its blocks share a workspace and can disturb each other; they can't reach its wire.
 ///
-/// Dropping it ends everything that its blocks left running, without waiting for that; [`stop`](Self::stop)
-/// waits.
+/// Dropping it ends everything that its blocks left running, and calls that are under way, without waiting for
+/// that; [`stop`](Self::stop) waits.
 #[derive(Debug)]
 pub struct Session {
     client: Arc<Client>,
@@ -169,6 +170,13 @@ impl Session {
             pids if pids.is_empty() => Ok(()),
             pids => Err(Error::ended(Fault::Survivors { pids })),
         }
+    }
+}
+
+/// A call holds the conversation too, and must not keep it going: its workspace may go with the session.
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.client.close();
     }
 }
 

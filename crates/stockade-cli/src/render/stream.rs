@@ -10,8 +10,6 @@ pub(super) struct BlockStream {
     name: &'static str,
     target: Box<dyn Write + Send>,
     filter: Option<TerminalFilter>,
-    /// Bytes of the current block that have come through here.
-    passed: u64,
     in_line: bool,
 }
 
@@ -26,12 +24,11 @@ impl BlockStream {
 
     fn new(name: &'static str, target: Box<dyn Write + Send>, is_terminal: bool) -> Self {
         let filter = is_terminal.then(TerminalFilter::default);
-        Self { name, target, filter, passed: 0, in_line: false }
+        Self { name, target, filter, in_line: false }
     }
 
     /// Passes on what the block printed.
     pub(super) fn pass(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.passed += bytes.len() as u64;
         match &mut self.filter {
             Some(filter) => {
                 let kept = filter.filter(bytes);
@@ -41,28 +38,8 @@ impl BlockStream {
         }
     }
 
-    /// Passes on what is missing after what has been passed on, and gives how many bytes are missing for good.
-    /// `kept` is all that the block printed, or the beginning and the end of it with a mark in between.
-    pub(super) fn catch_up(&mut self, kept: &[u8]) -> Result<usize, Error> {
-        let passed = usize::try_from(self.passed).unwrap_or(usize::MAX);
-        let Some(gap) = Gap::find(kept) else {
-            self.pass(kept.get(passed..).unwrap_or_default())?;
-            return Ok(0);
-        };
-        self.pass(kept.get(passed..gap.start).unwrap_or_default())?;
-        let gap_end = gap.start.saturating_add(gap.bytes);
-        let missing = gap_end.saturating_sub(passed.max(gap.start));
-        if missing > 0 {
-            self.pass(mark(missing).as_bytes())?;
-        }
-        let known = passed.saturating_sub(gap_end);
-        self.pass(kept.get(gap.end + known..).unwrap_or_default())?;
-        Ok(missing)
-    }
-
     /// Ends the block's output: its colours and its unfinished sequences don't reach what follows.
     pub(super) fn end_block(&mut self) -> Result<(), Error> {
-        self.passed = 0;
         if let Some(filter) = &mut self.filter
             && std::mem::take(filter).is_styled()
         {
@@ -93,34 +70,6 @@ impl BlockStream {
         let written = self.target.write_all(bytes).and_then(|()| self.target.flush());
         written.map_err(|source| Error::Unwritable { stream: self.name, source })
     }
-}
-
-/// Where the library dropped output, as the last mark of the kept output says. A block can print such a mark too:
-/// it then garbles its own output here, and nothing else.
-struct Gap {
-    start: usize,
-    end: usize,
-    bytes: usize,
-}
-
-impl Gap {
-    fn find(kept: &[u8]) -> Option<Self> {
-        let (open, close) = ("\n[… ".as_bytes(), " bytes dropped …]\n".as_bytes());
-        let start = kept.windows(open.len()).rposition(|part| part == open)?;
-        let text = &kept[start + open.len()..];
-        let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let bytes = std::str::from_utf8(&text[..digits]).ok()?.parse().ok()?;
-        text[digits..].starts_with(close).then_some(Self {
-            start,
-            end: start + open.len() + digits + close.len(),
-            bytes,
-        })
-    }
-}
-
-/// The library's mark for dropped output.
-pub(super) fn mark(bytes: impl std::fmt::Display) -> String {
-    format!("\n[… {bytes} bytes dropped …]\n")
 }
 
 #[cfg(test)]
@@ -154,30 +103,6 @@ mod tests {
         stream.pass(b"\x1b]0;x\x07\xff\0\x1b[31m").expect("a sink takes all");
         stream.end_block().expect("a sink takes all");
         assert_eq!(*sink.0.lock().expect("not poisoned"), b"\x1b]0;x\x07\xff\0\x1b[31m");
-    }
-
-    fn caught_up(passed: &str, kept: &str) -> (String, usize) {
-        let (mut stream, sink) = stream(false);
-        stream.pass(passed.as_bytes()).expect("a sink takes all");
-        let missing = stream.catch_up(kept.as_bytes()).expect("a sink takes all");
-        (String::from_utf8(sink.0.lock().expect("not poisoned").clone()).expect("text"), missing)
-    }
-
-    #[test]
-    fn pipe_that_fell_behind_gets_the_rest() {
-        assert_eq!(caught_up("abc", "abcdef"), ("abcdef".into(), 0));
-        assert_eq!(caught_up("abc", "abc"), ("abc".into(), 0));
-        assert_eq!(caught_up("", "\n[… "), ("\n[… ".into(), 0));
-    }
-
-    #[test]
-    fn pipe_that_fell_behind_too_far_gets_a_mark_and_the_end() {
-        let kept = "abc\n[… 9 bytes dropped …]\nxyz";
-        assert_eq!(caught_up("ab", kept), (kept.into(), 9));
-        assert_eq!(caught_up("abcdefg", kept), ("abcdefg\n[… 5 bytes dropped …]\nxyz".into(), 5));
-        assert_eq!(caught_up("abcdefghijklxy", kept), ("abcdefghijklxyz".into(), 0));
-        let forged = format!("\n[… {} bytes dropped …]\nxyz", usize::MAX);
-        assert!(caught_up("abc", &forged).0.ends_with("dropped …]\nxyz"));
     }
 
     #[test]

@@ -5,11 +5,7 @@ use std::io::Write;
 
 use stockade::{BlockOutcome, Event, Status, Stream};
 
-use super::{
-    DIM, show_warning,
-    stream::{BlockStream, mark},
-    summary,
-};
+use super::{DIM, stream::BlockStream, summary};
 use crate::{error::Error, input::SourcedBlock, report::Report, terminal::visible};
 
 /// Prints a run as text.
@@ -21,9 +17,6 @@ pub(crate) struct Text {
     stderr: BlockStream,
     /// The block whose header was printed last.
     shown: Option<usize>,
-    /// Live output of the current block came faster than it could be printed; what is missing comes from its
-    /// outcome.
-    behind: bool,
 }
 
 impl Default for Text {
@@ -34,7 +27,6 @@ impl Default for Text {
             stdout: BlockStream::stdout(),
             stderr: BlockStream::stderr(),
             shown: None,
-            behind: false,
         }
     }
 }
@@ -48,10 +40,7 @@ impl Text {
     pub(super) fn event(&mut self, event: &Event) -> Result<(), Error> {
         match event {
             Event::BlockStarted { index, language, .. } => self.header(*index, language),
-            Event::Output { stream, data, .. } if !self.behind => {
-                self.stream(*stream).pass(data.as_bytes())?
-            }
-            Event::OutputLost { bytes, .. } => self.lost(*bytes)?,
+            Event::Output { stream, data, .. } => self.stream(*stream).pass(data.as_bytes())?,
             Event::BlockFinished(outcome) => self.end_block(outcome)?,
             _ => {}
         }
@@ -94,36 +83,9 @@ impl Text {
         if outcome.status == Status::NotRun {
             // No process printed this: it is what Stockade has to say about the block.
             self.stderr.pass(outcome.output.as_bytes())?;
-        } else if self.behind {
-            self.catch_up(outcome)?;
         }
-        self.behind = false;
         self.stdout.end_block()?;
         self.stderr.end_block()
-    }
-
-    /// Live output was left out. Somebody who watches wants to see what comes next; a pipe or a file must not
-    /// have gaps, so it waits for the outcome.
-    fn lost(&mut self, bytes: u64) -> Result<(), Error> {
-        if self.behind || !self.stdout.is_terminal() {
-            self.behind = true;
-            return Ok(());
-        }
-        self.stdout.pass(mark(bytes).as_bytes())
-    }
-
-    /// Prints what the block printed since live output was lost, and says so when that is not all.
-    fn catch_up(&mut self, outcome: &BlockOutcome) -> Result<(), Error> {
-        let missing = self.stdout.catch_up(outcome.stdout.as_bytes())?
-            + self.stderr.catch_up(outcome.stderr.as_bytes())?;
-        if missing > 0 {
-            self.interrupt();
-            show_warning(&format!(
-                "{missing} bytes of output are left out: they came faster than they could be written. Have the \
-                 block write large data to a file, and keep that with -w DIR"
-            ));
-        }
-        Ok(())
     }
 
     fn stream(&mut self, stream: Stream) -> &mut BlockStream {

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::{
     Engine, Handled, failed, failure,
-    run::{self, Block, Phase, Purpose, Run, Shim, not_run},
+    run::{self, Block, Live, Phase, Purpose, Run, Shim, not_run},
 };
 use crate::{
     capture::Capture,
@@ -26,7 +26,7 @@ use crate::{
     },
     outcome::{Outcome, Status},
     source::{FileName, Source},
-    wire::message::{Failure, Reply, RunId, RunSpec, Stream},
+    wire::message::{Failure, LIVE_WINDOW, Reply, RunId, RunSpec, Stream},
     workspace::{SaveError, SavedFile},
 };
 
@@ -272,8 +272,11 @@ impl Engine {
             path,
             interpreter: interpreter.program.clone(),
             announce_at: process.started.checked_add(ANNOUNCE_AFTER),
-            live: spec.live,
-            live_lost: 0,
+            live: spec.live.then_some(Live {
+                credit: LIVE_WINDOW,
+                lost: 0,
+                backpressure: spec.backpressure,
+            }),
             _scratch: scratch,
         };
         self.insert(spec.run, process, Purpose::Block(block), spec.output_limit, until);

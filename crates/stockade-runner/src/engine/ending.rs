@@ -26,6 +26,8 @@ use crate::{
 
 /// From asking a tree to end until it is killed (contract, line 4).
 const GRACE: Duration = Duration::from_secs(1);
+/// How soon a tree is asked again that had no process yet.
+const ASK_AGAIN: Duration = Duration::from_millis(2);
 /// From killing a tree until it is given up. With the grace this stays within the 2 s of the contract.
 const END_OF_KILLED: Duration = Duration::from_millis(500);
 /// The same when the session ends, where nobody waits for the output of what is left.
@@ -59,14 +61,20 @@ impl Engine {
         match self.runs.get(&id).map(|run| run.phase) {
             None => Ok(()),
             Some(Phase::Running { .. }) => self.terminate(id, Reason::TimedOut),
+            Some(Phase::Terminated { why, until, again: Some(_) }) => self.ask_to_end(id, why, until),
             Some(Phase::Terminated { why, .. }) => self.kill(id, why),
             Some(Phase::Killed { .. }) => self.give_up(id),
         }
     }
 
     fn terminate(&mut self, id: RunId, why: Reason) -> Handled {
-        tree::terminate(&self.keeper_of(id));
-        self.set_phase(id, Phase::Terminated { why, until: Instant::now() + GRACE })
+        self.ask_to_end(id, why, Instant::now() + GRACE)
+    }
+
+    fn ask_to_end(&mut self, id: RunId, why: Reason, until: Instant) -> Handled {
+        let asked = tree::terminate(&self.keeper_of(id));
+        let again = Some(Instant::now() + ASK_AGAIN).filter(|again| !asked && *again < until);
+        self.set_phase(id, Phase::Terminated { why, until, again })
     }
 
     fn kill(&mut self, id: RunId, why: Reason) -> Handled {
@@ -139,7 +147,7 @@ impl Engine {
     /// Tells the host how a run ended, and lets go of everything that it held.
     pub(super) fn finish(&mut self, id: RunId, survivors: Vec<u32>) -> Handled {
         self.drain(id)?;
-        if self.runs.get(&id).is_some_and(Run::is_live) {
+        if self.runs.get_mut(&id).and_then(Run::live_mut).is_some() {
             self.announce(id)?;
         }
         let Some(run) = self.runs.remove(&id) else { return Ok(()) };
@@ -157,12 +165,13 @@ impl Engine {
             let mut left = self.pipes.get_mut(pipe).map_or(0, |pipe| pipe.pending());
             loop {
                 // Once more than there were bytes, to see the end.
-                let length = self.read_once(pipe)?;
+                let length = self.read_once(pipe, usize::MAX)?;
                 if length == 0 || left == 0 {
                     break;
                 }
                 left = left.saturating_sub(length);
             }
+            self.pipes.resume(pipe, &self.reactor);
         }
         Ok(())
     }
@@ -185,7 +194,7 @@ impl Engine {
         let directory = session.map(|session| session.workspace.directory());
         let manifest = directory.map(|directory| self.scanner.scan(directory, &run.since, block.file.stamp));
         let outcome = run.outcome(block, manifest.unwrap_or_default(), survivors);
-        let lost = block.live_lost;
+        let lost = block.live.as_ref().map_or(0, |live| live.lost);
         let capture = std::mem::take(&mut run.capture);
         if lost > 0 {
             self.link.send(&Reply::Live {
@@ -264,7 +273,8 @@ impl Engine {
         }
     }
 
-    /// Ends keepers and zygote, and waits for every child.
+    /// Ends keepers and zygote, and what a keeper started in its last moment, which is our child then; and waits
+    /// for every child.
     fn end_own(&self) {
         for pid in self.own_pids() {
             let _ = kill_process(pid, Signal::KILL);
@@ -272,7 +282,10 @@ impl Engine {
         let no_child = || loop {
             match process::wait_any() {
                 Ok(Some(_)) => {}
-                Ok(None) => return false,
+                Ok(None) => {
+                    tree::kill(&[getpid()], || tree::descendants(&[getpid()]));
+                    return false;
+                }
                 Err(_) => return true,
             }
         };

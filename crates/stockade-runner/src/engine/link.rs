@@ -23,8 +23,8 @@ use crate::{
 
 /// Bytes that may wait for the host before it counts as gone: many times the largest result.
 const MAX_BACKLOG: usize = 512 << 20;
-/// Bytes that may wait before live output is left out: it is what a slow host loses first.
-const LIVE_BACKLOG: usize = 4 << 20;
+/// Bytes that may wait before background output is only counted: it is what a slow host loses first.
+const BUSY_BACKLOG: usize = 4 << 20;
 const READ_SIZE: usize = 64 << 10;
 
 /// How the runner reaches its host.
@@ -114,9 +114,9 @@ impl Link {
         if self.backlog.len() > MAX_BACKLOG { Err(LinkError::Stalled(self.backlog.len())) } else { Ok(()) }
     }
 
-    /// Whether live output may be sent.
-    pub(crate) fn has_room_for_live(&self) -> bool {
-        self.backlog.len() < LIVE_BACKLOG
+    /// Whether what need not be sent may be sent.
+    pub(crate) fn has_room(&self) -> bool {
+        self.backlog.len() < BUSY_BACKLOG
     }
 
     /// Writes as much as the host takes. True when nothing is left.
@@ -131,7 +131,7 @@ impl Link {
             }
         }
         // A large result was here: its memory is not needed until the next one.
-        if self.backlog.capacity() > LIVE_BACKLOG {
+        if self.backlog.capacity() > BUSY_BACKLOG {
             self.backlog.shrink_to(READ_SIZE);
         }
         Ok(true)

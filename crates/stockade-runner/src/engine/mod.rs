@@ -31,7 +31,7 @@ use self::{
     link::{Link, LinkError},
     pipes::{Pipes, Read},
     reactor::{Reactor, Token},
-    run::{Block, Purpose, Run, Shim, to_bytes, to_path},
+    run::{Purpose, Run, Shim, to_bytes, to_path},
 };
 use crate::{
     environment::Environment,
@@ -274,6 +274,10 @@ impl Engine {
             // No host of ours starts twice, or two runs of one number.
             Request::Start(_) | Request::Run(_) => Err(End::Link),
             Request::Cancel { run } => self.cancel(run),
+            Request::Credit { run, bytes } => {
+                self.take_credit(run, bytes);
+                Ok(())
+            }
             Request::Languages => self.report_languages(),
             Request::Write { id, path, contents } => self.write(id, &path, &contents),
             Request::WatchBackground => {
@@ -411,14 +415,33 @@ impl Engine {
     // Output.
 
     fn read_pipe(&mut self, id: u64) -> Handled {
-        self.read_once(id).map(drop)
+        let run = self.pipes.get_mut(id).map(|pipe| pipe.run);
+        let live = run.and_then(|run| self.runs.get_mut(&run)).and_then(Run::live_mut);
+        match live.filter(|live| live.backpressure).map(|live| live.credit) {
+            None => self.read_once(id, usize::MAX).map(drop),
+            Some(0) => {
+                self.pipes.pause(id, &self.reactor);
+                Ok(())
+            }
+            Some(credit) => self.read_once(id, usize::try_from(credit).unwrap_or(usize::MAX)).map(drop),
+        }
+    }
+
+    /// The host has room for more live output: a run that waited for that goes on.
+    fn take_credit(&mut self, id: RunId, bytes: u64) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        if let Some(live) = run.live_mut() {
+            live.credit = live.credit.saturating_add(bytes);
+        }
+        run.pipes.iter().for_each(|pipe| self.pipes.resume(*pipe, &self.reactor));
     }
 
     /// Reads a pipe once, and gives how much was read.
-    fn read_once(&mut self, id: u64) -> Result<u64, End> {
+    fn read_once(&mut self, id: u64, at_most: usize) -> Result<u64, End> {
         let Some(pipe) = self.pipes.get_mut(id) else { return Ok(0) };
         let (run, stream) = (pipe.run, pipe.stream);
-        match pipe.read(&mut self.buffer) {
+        let room = at_most.min(self.buffer.len());
+        match pipe.read(&mut self.buffer[..room]) {
             Read::Bytes(length) => {
                 self.take_output(id, run, stream, length)?;
                 Ok(length as u64)
@@ -447,24 +470,25 @@ impl Engine {
         let Some(run) = self.runs.get_mut(&id) else {
             return self.take_background(pipe, id, stream, length);
         };
-        let bytes = &self.buffer[..length];
-        run.capture.push(stream, bytes);
-        let Purpose::Block(Block { live: true, live_lost, .. }) = &mut run.purpose else { return Ok(()) };
-        if !self.link.has_room_for_live() {
-            *live_lost += length as u64;
+        run.capture.push(stream, &self.buffer[..length]);
+        let Some(live) = run.live_mut() else { return Ok(()) };
+        if live.credit < length as u64 && !live.backpressure {
+            live.lost += length as u64;
             return Ok(());
         }
-        let lost = std::mem::take(live_lost);
+        // The last of a block's output comes without credit: no more than its pipes hold.
+        live.credit = live.credit.saturating_sub(length as u64);
+        let lost = std::mem::take(&mut live.lost);
         self.announce(id)?;
-        let bytes = &self.buffer[..length];
-        Ok(self.link.send(&Reply::Live { run: id, stream, data: bytes.to_vec().into(), lost })?)
+        let data = self.buffer[..length].to_vec().into();
+        Ok(self.link.send(&Reply::Live { run: id, stream, data, lost })?)
     }
 
     /// Output of what a run left behind is counted, and shown to who asked for it as long as the host keeps up.
     fn take_background(&mut self, id: u64, run: RunId, stream: Stream, length: usize) -> Handled {
         let Some(pipe) = self.pipes.get_mut(id) else { return Ok(()) };
         pipe.untold += length as u64;
-        if !self.link.has_room_for_live() {
+        if !self.link.has_room() {
             return Ok(());
         }
         let watched = self.session.as_ref().is_some_and(|session| session.watch_background);

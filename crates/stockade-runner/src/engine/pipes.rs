@@ -26,6 +26,8 @@ pub(crate) struct Pipe {
     pub(crate) run: RunId,
     pub(crate) stream: Stream,
     grown: bool,
+    /// It is not watched for now: its run waits for credit.
+    paused: bool,
     /// Read after the block's end and not told to the host yet, in bytes.
     pub(crate) untold: u64,
 }
@@ -84,12 +86,26 @@ impl Pipes {
         let id = self.next;
         self.next += 1;
         reactor.watch(&descriptor, Token::Pipe(id))?;
-        self.all.insert(id, Pipe { descriptor, run: 0, stream: Stream::Stdout, grown: false, untold: 0 });
+        self.all.insert(id, Pipe { descriptor, run: 0, stream: Stream::Stdout, grown: false, paused: false, untold: 0 });
         Ok((id, block_end))
     }
 
     pub(crate) fn get_mut(&mut self, id: u64) -> Option<&mut Pipe> {
         self.all.get_mut(&id)
+    }
+
+    /// Stops watching a pipe: whoever writes to it will wait.
+    pub(crate) fn pause(&mut self, id: u64, reactor: &Reactor) {
+        if let Some(pipe) = self.all.get_mut(&id).filter(|pipe| !pipe.paused) {
+            pipe.paused = reactor.forget(&pipe.descriptor).is_ok();
+        }
+    }
+
+    /// Watches a pipe again.
+    pub(crate) fn resume(&mut self, id: u64, reactor: &Reactor) {
+        if let Some(pipe) = self.all.get_mut(&id).filter(|pipe| pipe.paused) {
+            pipe.paused = reactor.watch(&pipe.descriptor, Token::Pipe(id)).is_err();
+        }
     }
 
     pub(crate) fn close(&mut self, id: u64) {

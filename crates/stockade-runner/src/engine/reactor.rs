@@ -78,6 +78,11 @@ impl Reactor {
         Ok(epoll::add(&self.epoll, descriptor, data, epoll::EventFlags::IN)?)
     }
 
+    /// Tells nothing of `descriptor` any more.
+    pub(crate) fn forget(&self, descriptor: impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.epoll, descriptor)?)
+    }
+
     /// Tells once when `descriptor` can be written to.
     pub(crate) fn watch_for_room(&self, descriptor: impl AsFd, token: Token) -> io::Result<()> {
         let data = epoll::EventData::new_u64(token.to_data());

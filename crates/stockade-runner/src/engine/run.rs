@@ -43,10 +43,20 @@ pub(crate) struct Block {
     pub(crate) interpreter: PathBuf,
     /// When the host is to be told that it runs; `None` once it was.
     pub(crate) announce_at: Option<Instant>,
-    pub(crate) live: bool,
-    pub(crate) live_lost: u64,
+    pub(crate) live: Option<Live>,
     /// Where a compiled program lies; removed with the run.
     pub(crate) _scratch: Option<TempDir>,
+}
+
+/// Where a run's live output stands.
+#[derive(Debug)]
+pub(crate) struct Live {
+    /// Bytes that the host has room for.
+    pub(crate) credit: u64,
+    /// Bytes that were left out since the last that were sent.
+    pub(crate) lost: u64,
+    /// The block waits for credit.
+    pub(crate) backpressure: bool,
 }
 
 /// A script in front of a program, in the environment in which it was asked.
@@ -84,8 +94,9 @@ pub(crate) struct Usage {
 pub(crate) enum Phase {
     /// It runs until its process ends or its time is up; `None` for a time beyond what a clock can show.
     Running { until: Option<Instant> },
-    /// Its tree was asked to end.
-    Terminated { why: Reason, until: Instant },
+    /// Its tree was asked to end. There was nobody to ask when `again` is set: its keeper had not started the
+    /// process yet.
+    Terminated { why: Reason, until: Instant, again: Option<Instant> },
     /// Its tree was killed.
     Killed { why: Reason, until: Instant },
 }
@@ -111,7 +122,8 @@ impl Phase {
     pub(crate) fn due(self) -> Option<Instant> {
         match self {
             Phase::Running { until } => until,
-            Phase::Terminated { until, .. } | Phase::Killed { until, .. } => Some(until),
+            Phase::Terminated { until, again, .. } => Some(again.unwrap_or(until)),
+            Phase::Killed { until, .. } => Some(until),
         }
     }
 
@@ -133,9 +145,12 @@ impl Run {
         announce_at.into_iter().chain(self.phase.due()).min()
     }
 
-    /// Whether the host listens to what it prints.
-    pub(crate) fn is_live(&self) -> bool {
-        matches!(&self.purpose, Purpose::Block(block) if block.live)
+    /// Where its live output stands, when the host listens to it.
+    pub(crate) fn live_mut(&mut self) -> Option<&mut Live> {
+        match &mut self.purpose {
+            Purpose::Block(block) => block.live.as_mut(),
+            Purpose::Probe(_) => None,
+        }
     }
 
     /// Takes in the report that the block's process has ended.

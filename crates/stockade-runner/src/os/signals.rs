@@ -10,11 +10,17 @@ use std::{
 /// Gives every signal its default disposition and blocks it. Dispositions are inherited by everything that is
 /// started from here; the mask is lifted for a block by [`super::process::spawn`].
 pub(crate) fn reset_and_block() {
+    // The kernel's own `sigaction`, all zero: SIG_DFL, no flags, nothing masked; larger than on any machine.
+    let default = [0u64; 8];
+    let mask_size = size_of::<u64>();
     // SAFETY: `sigset_t` is a plain bit set for which all-zero bytes are valid, and the calls below only write
-    // into it. Setting SIG_DFL installs no handler, so no Rust code can run at a signal.
+    // into it. Setting SIG_DFL installs no handler, so no Rust code can run at a signal; the kernel reads no
+    // more of `default` than there is, and writes nothing back. libc is passed by for it refuses the two
+    // signals that it keeps for itself, and glibc's `posix_spawn` leaves these ignored.
     unsafe {
         for signal in 1..=libc::SIGRTMAX() {
-            libc::signal(signal, libc::SIG_DFL);
+            let nothing = ptr::null_mut::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), nothing, mask_size);
         }
         let mut all: libc::sigset_t = mem::zeroed();
         libc::sigfillset(&mut all);

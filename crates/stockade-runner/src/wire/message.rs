@@ -9,6 +9,9 @@ use crate::{language::Language, outcome::Outcome};
 /// The version of these messages. A host refuses a runner that says another one in its [`Reply::Hello`].
 pub const VERSION: u32 = 1;
 
+/// Bytes of a run's live output that may be on their way without having been taken.
+pub const LIVE_WINDOW: u64 = 1 << 20;
+
 /// An environment variable: name and value.
 pub type Variable = (ByteBuf, ByteBuf);
 
@@ -27,6 +30,13 @@ pub enum Request {
     Cancel {
         /// The run to end.
         run: RunId,
+    },
+    /// The host has taken this much of a run's live output, and there is room for as much again.
+    Credit {
+        /// The run.
+        run: RunId,
+        /// Of [`Reply::Live`] data.
+        bytes: u64,
     },
     /// Look for the interpreter of every language. Answered by [`Reply::Languages`].
     Languages,
@@ -77,8 +87,12 @@ pub struct RunSpec {
     pub timeout_ms: u64,
     /// Set over the session's environment.
     pub env: Vec<Variable>,
-    /// Send output as it is read ([`Reply::Live`]).
+    /// Send output as it is read ([`Reply::Live`]), [`LIVE_WINDOW`] bytes and as many more as the host gives credit
+    /// for.
     pub live: bool,
+    /// Stop reading the block's output while there is no credit, so that the block waits for the host. Otherwise
+    /// the block never waits, and live output without credit is left out.
+    pub backpressure: bool,
     /// One pipe for both streams: the merged order is exact, and all of it counts as stdout.
     pub merge_streams: bool,
     /// Bytes kept of each stream.
@@ -109,7 +123,7 @@ pub enum Reply {
         /// The absolute path of the block's file.
         file: ByteBuf,
     },
-    /// Output as it is read. May be incomplete, for a slow host loses live output first.
+    /// Output as it is read. May be incomplete, for a slow host loses live output first, unless the block waits for it.
     Live {
         /// Which run; it may have finished: then a process that it left behind wrote this.
         run: RunId,

@@ -11,7 +11,7 @@ use std::{
 use serde_bytes::ByteBuf;
 use stockade_runner::{
     outcome::Outcome,
-    wire::message::{Failure, Piece, Request, RunId, Stream},
+    wire::message::{Failure, LIVE_WINDOW, Piece, Request, RunId, Stream},
 };
 use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -61,6 +61,8 @@ pub(crate) struct RunHandle {
     events: RunEvents,
     shared: Arc<Shared>,
     io: Handle,
+    /// Bytes of live output that were taken and not told to the runner yet.
+    credit: u64,
     finished: bool,
     over: CancellationToken,
     _ends: DropGuard,
@@ -69,7 +71,7 @@ pub(crate) struct RunHandle {
 impl RunHandle {
     pub(super) fn new(id: RunId, events: RunEvents, shared: Arc<Shared>, io: Handle) -> Self {
         let over = CancellationToken::new();
-        Self { id, events, shared, io, finished: false, _ends: over.clone().drop_guard(), over }
+        Self { id, events, shared, io, credit: 0, finished: false, _ends: over.clone().drop_guard(), over }
     }
 
     /// Has the run ended when the token is cancelled, whether or not somebody asks for its events then.
@@ -96,11 +98,23 @@ impl RunHandle {
             Poll::Ready(event) => event.unwrap_or_else(ended),
         };
         match &event {
-            RunEvent::Live { data, .. } => drop(self.events.queued.fetch_sub(data.len(), Ordering::Relaxed)),
+            RunEvent::Live { data, .. } => self.taken(data.len()),
             RunEvent::Finished(_) => self.finished = true,
             _ => {}
         }
         Poll::Ready(event)
+    }
+}
+
+impl RunHandle {
+    /// Gives the runner credit for what was taken, now and then.
+    fn taken(&mut self, length: usize) {
+        self.events.queued.fetch_sub(length, Ordering::Relaxed);
+        self.credit += length as u64;
+        if self.credit >= LIVE_WINDOW / 4 {
+            self.shared.send(&Request::Credit { run: self.id, bytes: self.credit });
+            self.credit = 0;
+        }
     }
 }
 

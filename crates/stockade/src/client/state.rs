@@ -12,7 +12,7 @@ use std::{
 
 use serde_bytes::ByteBuf;
 use stockade_runner::wire::message::{
-    Failure, LanguageReport, Piece, Reply, RunId, SessionSpec, Stream, VERSION,
+    Failure, LIVE_WINDOW, LanguageReport, Piece, Reply, RunId, SessionSpec, Stream, VERSION,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -28,8 +28,9 @@ const AFTER_DEADLINE: Duration = Duration::from_secs(2);
 const HEARTBEAT_ANSWER: Duration = Duration::from_secs(2);
 /// How long a runner whose stream was closed may take to end everything.
 const TIME_TO_END: Duration = Duration::from_secs(5);
-/// Bytes of live output that may wait for a listener; what comes beyond is left out and counted.
-const LIVE_BUDGET: usize = 1 << 20;
+/// Bytes of live output that may wait for a listener, were a runner to send more than it has credit for: the last
+/// of a block's output comes without.
+const LIVE_BUDGET: usize = 8 * LIVE_WINDOW as usize;
 /// Output beyond the limit of both streams that a runner may send for a run, for the overhead of its parts.
 const OUTPUT_SLACK: u64 = 1 << 20;
 

@@ -275,6 +275,7 @@ impl LocalCommandLineCodeExecutor {
             timeout: options.timeout,
             keep_going: options.keep_going,
             merge_streams: options.merge_streams,
+            backpressure: false,
             output_limit: options.output_limit,
             env: Vec::new(),
         };
