@@ -9,13 +9,27 @@ use std::{
 
 use crate::setup;
 
+/// The benchmarks are built on request alone. The tests of their arithmetic, and the lints, are such a request.
+const WITH_BENCH: [&str; 2] = ["--features", "xtask/bench"];
+
 /// Sets the machine up and runs all tests, those in documentation included.
 pub(crate) fn test(passed_on: &[&str]) -> Result<(), String> {
     let path = setup::prepare_for_tests()?;
     let mut arguments = vec!["test", "--locked"];
     if !selects_packages(passed_on) {
         arguments.push("--workspace");
+        arguments.extend(WITH_BENCH);
     }
+    arguments.extend(passed_on);
+    cargo(&arguments, &[("PATH", path)])
+}
+
+/// Builds and runs the benchmarks. Their table is all that is written to stdout.
+pub(crate) fn bench(passed_on: &[&str]) -> Result<(), String> {
+    let path = setup::path_for_tests()?;
+    let mut arguments = vec!["run", "--release", "--locked", "--package", "xtask", "--bin", "bench"];
+    arguments.extend(WITH_BENCH);
+    arguments.push("--");
     arguments.extend(passed_on);
     cargo(&arguments, &[("PATH", path)])
 }
@@ -30,7 +44,10 @@ fn selects_packages(arguments: &[&str]) -> bool {
 pub(crate) fn check() -> Result<(), String> {
     setup::prepare_for_checks()?;
     cargo(&["fmt", "--all", "--check"], &[])?;
-    cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[])?;
+    let mut clippy = vec!["clippy", "--workspace", "--all-targets", "--locked"];
+    clippy.extend(WITH_BENCH);
+    clippy.extend(["--", "-D", "warnings"]);
+    cargo(&clippy, &[])?;
     // Libraries only: the command and the library are both called stockade, and would overwrite each other.
     let arguments = ["doc", "--workspace", "--lib", "--no-deps", "--locked"];
     cargo(&arguments, &[("RUSTDOCFLAGS", "-D warnings".into())])

@@ -12,6 +12,8 @@ Usage: cargo xtask <command>
 
   test [-- ARGUMENTS]   install what the tests need where that is possible, and run them all;
                         ARGUMENTS go to `cargo test`
+  bench [--quick] [ROW…]
+                        what Stockade costs beside bare processes, as a table; --help lists the rows
   check                 formatting, lints and documentation, with warnings denied
   ci                    test, then check
   help                  this text
@@ -36,6 +38,7 @@ fn run(arguments: &[&str]) -> Result<(), String> {
     match arguments {
         ["test"] => commands::test(&[]),
         ["test", "--", passed_on @ ..] => commands::test(passed_on),
+        ["bench", passed_on @ ..] => commands::bench(passed_on),
         ["check"] => commands::check(),
         ["ci"] => commands::test(&[]).and_then(|()| commands::check()),
         ["help" | "--help" | "-h"] => {

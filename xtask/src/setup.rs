@@ -62,7 +62,7 @@ pub(crate) fn prepare_for_tests() -> Result<OsString, String> {
         ));
         say(&format!("to have them on Debian: apt-get install {}", packages(&missing).join(" ")));
     }
-    path_for_tests().map_err(|error| format!("put the system's programs first on PATH: {error}"))
+    path_for_tests()
 }
 
 /// Adds rustfmt and clippy to a toolchain that was installed without them.
@@ -131,7 +131,11 @@ fn succeeds(program: &Path, arguments: &[&str]) -> bool {
 
 /// PATH, with a directory before it of links to the system's programs where PATH leads to one that does not work.
 /// Putting all of the system's directory first would hide the toolchain that builds the tests.
-fn path_for_tests() -> io::Result<OsString> {
+pub(crate) fn path_for_tests() -> Result<OsString, String> {
+    path_of_working_programs().map_err(|error| format!("put the system's programs first on PATH: {error}"))
+}
+
+fn path_of_working_programs() -> io::Result<OsString> {
     let path = env::var_os("PATH").unwrap_or_default();
     let hidden: Vec<_> = NEEDS
         .iter()

@@ -54,9 +54,8 @@ async fn start(args: &RunArgs, token: &CancellationToken) -> Result<Session, Err
             "not sandboxed: the code runs on this machine with your rights (--no-sandbox silences this)",
         );
     }
-    let mut executor = LocalCommandLineCodeExecutor::builder()
-        .timeout(args.timeout)
-        .keep_going(args.keep_going);
+    let mut executor =
+        LocalCommandLineCodeExecutor::builder().timeout(args.timeout).keep_going(args.keep_going);
     if let Some(work_dir) = &args.work_dir {
         executor = executor.work_dir(work_dir);
     }

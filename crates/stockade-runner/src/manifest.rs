@@ -2,8 +2,8 @@
 //! block, by the time of the last change of the inode, which no program can set. Owns the scan's budget and
 //! what it passes over; it reads no file.
 //!
-//! A file system's clock ticks in milliseconds, so a file that an earlier block wrote in the tick in which this
-//! one started looks like this one's. The scan remembers what it told lately, and doesn't tell it again.
+//! A file system's clock ticks in milliseconds, so a file that was written in the tick in which a block started
+//! looks like that block's. The scanner remembers what was told or saved lately, and doesn't tell it again.
 
 use std::{
     collections::HashMap,
@@ -29,8 +29,8 @@ const BUDGET: Duration = Duration::from_millis(5);
 const MAX_ENTRIES: usize = 10_000;
 /// Directories below the workspace are followed this deep; each level holds a descriptor.
 const MAX_DEPTH: usize = 64;
-/// No file system's clock ticks slower than this.
-const TICK: Duration = Duration::from_millis(20);
+/// How far a file system's clock can be behind: two ticks of the slowest, for the kernel counts whole ones only.
+const TICK: Duration = Duration::from_millis(40);
 
 /// Directories that hold what tools made, never what a block is after.
 const PASSED_OVER: &[&str] = &["node_modules", ".git", "__pycache__", ".venv"];
@@ -41,7 +41,7 @@ const VIRTUAL_ENVIRONMENT: &str = "pyvenv.cfg";
 #[derive(Debug)]
 pub(crate) struct Since {
     time: (i64, u32),
-    /// Files of that very tick that were told for an earlier block, by inode.
+    /// Files of that very tick that were there before, by inode.
     told: HashMap<u64, Stamp>,
 }
 
@@ -55,11 +55,16 @@ pub(crate) struct Manifest {
 /// Scans a workspace, again and again.
 #[derive(Debug, Default)]
 pub(crate) struct Scanner {
-    /// Files that were told within the last tick, and when.
+    /// Files that were told or saved within the last tick, and when.
     told: Vec<(Stamp, Instant)>,
 }
 
 impl Scanner {
+    /// Takes note of a file that we saved: no block made it.
+    pub(crate) fn remember(&mut self, saved: Stamp) {
+        self.told.push((saved, Instant::now()));
+    }
+
     /// This moment, as the start of a block.
     pub(crate) fn now(&mut self) -> Since {
         let now = clock_gettime(ClockId::RealtimeCoarse);
@@ -76,6 +81,7 @@ impl Scanner {
         let truncated = walk.directory(workspace, Path::new(""), 0).is_err();
         let found = walk.found;
         self.told.retain(|(_, told)| started.duration_since(*told) < TICK);
+        self.remember(own);
         self.told.extend(found.iter().map(|(stamp, _)| (*stamp, started)));
         let mut files: Vec<FileChange> = found.into_iter().map(|(_, file)| file).collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -123,7 +129,7 @@ impl Walk<'_> {
     fn count(&mut self) -> Result<(), OutOfBudget> {
         self.entries += 1;
         // The clock is asked now and then: asking costs as much as an entry.
-        let late = self.entries % 64 == 0 && Instant::now() > self.until;
+        let late = self.entries.is_multiple_of(64) && Instant::now() > self.until;
         if late || self.entries > MAX_ENTRIES { Err(OutOfBudget) } else { Ok(()) }
     }
 
@@ -166,7 +172,7 @@ impl Walk<'_> {
     fn change(&self, stat: &Statx) -> Change {
         let born = (stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec);
         let known = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
-        // What was told for an earlier block was there, even if it was born in the tick in which this one started.
+        // What was told before was there, even if it was born in the tick in which this block started.
         let was_there = self.since.told.contains_key(&stat.stx_ino);
         if known && born >= self.since.time && !was_there { Change::Created } else { Change::Changed }
     }
@@ -211,10 +217,10 @@ mod tests {
         }
     }
 
-    /// Waits until the file system's clock has ticked.
+    /// Waits until the file system's clock shows a time that is not over yet.
     fn tick() {
-        let before = Scanner::default().now().time;
-        while Scanner::default().now().time == before {
+        let now = clock_gettime(ClockId::Realtime);
+        while Scanner::default().now().time <= (now.tv_sec, now.tv_nsec as u32) {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -247,6 +253,18 @@ mod tests {
             scanned.put("one");
         }
         assert_eq!(scanned.since(&last), [("one".to_owned(), Change::Changed)]);
+    }
+
+    #[test]
+    fn does_not_tell_what_was_saved_before_the_block() {
+        let mut scanned = Scanned::new();
+        scanned.put("saved");
+        let folder = fs::File::open(scanned.folder.path()).expect("open");
+        let stat = rustix::fs::statat(&folder, "saved", AtFlags::empty()).expect("stat");
+        scanned.scanner.remember(Stamp::of(&stat));
+        let since = scanned.scanner.now();
+        scanned.put("made");
+        assert_eq!(scanned.since(&since), [("made".to_owned(), Change::Created)]);
     }
 
     #[test]

@@ -72,8 +72,8 @@ impl Stamp {
         self.inode
     }
 
-    fn of(stat: &Stat) -> Self {
-        Self::new(stat.st_ino, stat.st_ctime as i64, stat.st_ctime_nsec as u32)
+    pub(crate) fn of(stat: &Stat) -> Self {
+        Self::new(stat.st_ino, stat.st_ctime, stat.st_ctime_nsec as u32)
     }
 }
 
@@ -325,17 +325,17 @@ impl SavedFile {
         Ok(found == contents)
     }
 
-    /// Gives the lock back, and removes the file when it is to be cleaned up and nobody else runs it.
-    pub(crate) fn release(self) {
-        let marked = |stat: &Stat| Mode::from_raw_mode(stat.st_mode).contains(Mode::SVTX);
-        if self.generated
-            && let Ok(stat) = fstat(&self.file)
-            && marked(&stat)
-            && lock(&self.file, FlockOperation::NonBlockingLockExclusive).is_ok()
-            && self.place.leads_to(&stat).unwrap_or(false)
-        {
-            let _ = unlinkat(&self.place.directory, &self.place.name, AtFlags::empty());
+    /// Gives the lock back, and removes the file when it is to be cleaned up and nobody else runs it. What is left
+    /// of a removed file is given to the caller: its last descriptor takes long to close.
+    pub(crate) fn release(self) -> Option<File> {
+        let stat = if self.generated { fstat(&self.file).ok()? } else { return None };
+        let marked = Mode::from_raw_mode(stat.st_mode).contains(Mode::SVTX);
+        let last = || lock(&self.file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if !marked || !last() || !self.place.leads_to(&stat).unwrap_or(false) {
+            return None;
         }
+        unlinkat(&self.place.directory, &self.place.name, AtFlags::empty()).ok()?;
+        Some(self.file)
     }
 }
 
@@ -381,7 +381,7 @@ mod tests {
         rustix::fs::mknodat(CWD, folder.path().join("pipe"), FileType::Fifo, mode, 0).expect("mkfifo");
         let refused = workspace.save_named(Path::new("pipe"), b"x").expect_err("refused");
         assert!(matches!(refused, SaveError::NotRegular(_)), "{refused}");
-        assert!(matches!(workspace.save_named(Path::new("plain"), b"x"), Ok(_)));
+        assert!(workspace.save_named(Path::new("plain"), b"x").is_ok());
     }
 
     #[test]

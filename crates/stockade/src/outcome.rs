@@ -1,7 +1,14 @@
 //! What comes back: the result of a call, the outcome of each of its blocks, and their JSON form, which others
 //! build on. Owns the text that a reader gets, with the marks of what was dropped and Stockade's notices.
 
-use std::{borrow::Cow, ffi::OsString, fmt, os::unix::ffi::OsStringExt, path::{Path, PathBuf}, time::Duration};
+use std::{
+    borrow::Cow,
+    ffi::OsString,
+    fmt,
+    os::unix::ffi::OsStringExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use serde_bytes::ByteBuf;
@@ -282,7 +289,10 @@ pub(crate) fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok
     serializer.serialize_str(&path.to_string_lossy())
 }
 
-pub(crate) fn as_optional_text<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn as_optional_text<S: Serializer>(
+    path: &Option<PathBuf>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     path.as_ref().map(|path| path.to_string_lossy()).serialize(serializer)
 }
 

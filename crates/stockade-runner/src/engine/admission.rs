@@ -72,19 +72,15 @@ struct Plan {
     environment: Rc<Environment>,
 }
 
-/// What came of trying to start a run.
-enum Attempt {
-    Started,
+/// What keeps a run from starting.
+enum Obstacle {
     /// To be tried again when another run ends.
     Later,
     /// To be tried again soon: nobody tells when another process gives a file back.
     Soon,
-    /// It will never run.
-    Over(Result<Outcome, Failure>),
+    /// It will never run, and this is its end.
+    Over(Box<Result<Outcome, Failure>>),
 }
-
-/// Something that keeps a block from running, on the way out of a function.
-type Stopped = Attempt;
 
 impl Engine {
     /// Starts what can start, in order.
@@ -92,13 +88,13 @@ impl Engine {
         self.retry = None;
         // While one is tried, `self.waiting` holds those that came before it and wait on.
         for mut waiting in std::mem::take(&mut self.waiting) {
-            match self.try_to_start(&mut waiting).unwrap_or_else(|stopped| stopped) {
-                Attempt::Started => {}
-                Attempt::Over(result) => {
-                    self.link.send(&Reply::Finished { run: waiting.spec.run, result })?;
+            match self.try_to_start(&mut waiting) {
+                Ok(()) => {}
+                Err(Obstacle::Over(result)) => {
+                    self.link.send(&Reply::Finished { run: waiting.spec.run, result: *result })?;
                 }
-                Attempt::Later => self.waiting.push_back(waiting),
-                Attempt::Soon => {
+                Err(Obstacle::Later) => self.waiting.push_back(waiting),
+                Err(Obstacle::Soon) => {
                     self.waiting.push_back(waiting);
                     self.retry = Some(Instant::now() + RETRY);
                 }
@@ -107,7 +103,7 @@ impl Engine {
         Ok(())
     }
 
-    fn try_to_start(&mut self, waiting: &mut Waiting) -> Result<Attempt, Stopped> {
+    fn try_to_start(&mut self, waiting: &mut Waiting) -> Result<(), Obstacle> {
         let plan = match waiting.plan.take() {
             Some(plan) => plan,
             None => self.plan(&waiting.spec)?,
@@ -115,20 +111,20 @@ impl Engine {
         let plan = &*waiting.plan.insert(plan);
         self.refresh_workspace()?;
         if !plan.language.runs() {
-            return Ok(self.only_save(plan)?);
+            return self.only_save(plan);
         }
         self.check_capacity()?;
         let interpreter = self.interpreter(plan)?;
         if self.waiting.iter().any(|earlier| earlier.named_file().is_some_and(|name| *name == plan.name)) {
-            return Ok(Attempt::Later);
+            return Err(Obstacle::Later);
         }
         let file = self.save(plan)?;
-        Ok(self.launch(&waiting.spec, plan, &interpreter, file))
+        self.launch(&waiting.spec, plan, &interpreter, file)
     }
 
     /// What the request asks for; fails when it can't be a block's.
-    fn plan(&self, spec: &RunSpec) -> Result<Plan, Stopped> {
-        let session = self.session.as_ref().ok_or(Attempt::Later)?;
+    fn plan(&self, spec: &RunSpec) -> Result<Plan, Obstacle> {
+        let session = self.session.as_ref().ok_or(Obstacle::Later)?;
         let Some(language) = session.languages.find(&spec.language) else {
             let name = &spec.language;
             let known = session.languages.supported();
@@ -149,8 +145,8 @@ impl Engine {
         })
     }
 
-    fn refresh_workspace(&mut self) -> Result<(), Stopped> {
-        let session = self.session.as_mut().ok_or(Attempt::Later)?;
+    fn refresh_workspace(&mut self) -> Result<(), Obstacle> {
+        let session = self.session.as_mut().ok_or(Obstacle::Later)?;
         let path = session.workspace.path().display().to_string();
         session
             .workspace
@@ -159,7 +155,7 @@ impl Engine {
     }
 
     /// Each run takes two pipes, a file, its directory and a keeper's channel.
-    fn check_capacity(&self) -> Result<(), Stopped> {
+    fn check_capacity(&self) -> Result<(), Obstacle> {
         const OF_A_RUN: usize = 5;
         let used = self.runs.len() * 2 + self.pipes.len() + self.keepers.busy();
         let limit = usize::try_from(descriptors::limit()).unwrap_or(usize::MAX);
@@ -167,14 +163,14 @@ impl Engine {
             return Ok(());
         }
         if !self.runs.is_empty() {
-            return Err(Attempt::Later);
+            return Err(Obstacle::Later);
         }
         let why = format!("processes that earlier blocks left behind hold {used} of {limit} descriptors");
         Err(broken(failure("start a process", why)))
     }
 
     /// What runs the block. A shim is asked once for the program behind it, and the block waits for the answer.
-    fn interpreter(&mut self, plan: &Plan) -> Result<Interpreter, Stopped> {
+    fn interpreter(&mut self, plan: &Plan) -> Result<Interpreter, Obstacle> {
         let mut found = interpreter::find(&plan.language, &plan.environment)
             .map_err(|missing| refused(&plan.language.name, 127, missing.to_string()))?;
         if !found.is_shim() {
@@ -190,10 +186,10 @@ impl Engine {
         }
     }
 
-    fn ask(&mut self, found: &Interpreter, shim: Shim) -> Attempt {
+    fn ask(&mut self, found: &Interpreter, shim: Shim) -> Obstacle {
         let asked = |run: &Run| matches!(&run.purpose, Purpose::Probe(asked) if *asked == shim);
         if self.runs.values().any(asked) {
-            return Attempt::Later;
+            return Obstacle::Later;
         }
         let program = run::probe(found, &shim.environment, self.descriptor_limits);
         let id = self.next_probe;
@@ -202,7 +198,7 @@ impl Engine {
         process.map_or_else(broken, |process| {
             let until = Instant::now().checked_add(PROBE_TIMEOUT);
             self.insert(id, process, Purpose::Probe(shim), PROBE_OUTPUT, until);
-            Attempt::Later
+            Obstacle::Later
         })
     }
 
@@ -218,8 +214,8 @@ impl Engine {
         self.resolved.insert(shim, program);
     }
 
-    fn save(&self, plan: &Plan) -> Result<SavedFile, Stopped> {
-        let workspace = &self.session.as_ref().ok_or(Attempt::Later)?.workspace;
+    fn save(&self, plan: &Plan) -> Result<SavedFile, Obstacle> {
+        let workspace = &self.session.as_ref().ok_or(Obstacle::Later)?.workspace;
         let saved = match &plan.name {
             FileName::Generated(name) if plan.language.runs() => {
                 workspace.save_generated(name, &plan.contents)
@@ -230,18 +226,20 @@ impl Engine {
             FileName::Refused(reason) => return Err(refused(&plan.language.name, 1, reason.to_string())),
         };
         saved.map_err(|error| match error {
-            SaveError::Held => Attempt::Soon,
+            SaveError::Held => Obstacle::Soon,
             SaveError::Io(error) => broken(failed("save the block's file in the workspace", &error)),
             error => refused(&plan.language.name, 1, error.to_string()),
         })
     }
 
-    fn only_save(&self, plan: &Plan) -> Result<Attempt, Stopped> {
+    fn only_save(&mut self, plan: &Plan) -> Result<(), Obstacle> {
         let file = self.save(plan)?;
+        self.scanner.remember(file.stamp);
         let path = self.path_of(&file);
         let language = &plan.language.name;
         let notice = format!("Saved as {}; {language} is not run", file.name().display());
-        Ok(Attempt::Over(Ok(not_run(language, Status::NotRun { code: 0 }, Some(&path), notice))))
+        let saved = not_run(language, Status::NotRun { code: 0 }, Some(&path), notice);
+        Err(Obstacle::Over(Box::new(Ok(saved))))
     }
 
     fn path_of(&self, file: &SavedFile) -> PathBuf {
@@ -249,20 +247,24 @@ impl Engine {
         workspace.unwrap_or(Path::new("/")).join(file.name())
     }
 
-    fn launch(&mut self, spec: &RunSpec, plan: &Plan, interpreter: &Interpreter, file: SavedFile) -> Attempt {
+    fn launch(
+        &mut self,
+        spec: &RunSpec,
+        plan: &Plan,
+        interpreter: &Interpreter,
+        file: SavedFile,
+    ) -> Result<(), Obstacle> {
         let path = self.path_of(&file);
         let scratch = interpreter.command.compiles().then(|| TempDir::with_prefix("stockade-")).transpose();
-        let scratch = match scratch {
-            Ok(scratch) => scratch,
-            Err(error) => return broken(failed("make a folder for the compiled program", &error)),
-        };
+        let scratch =
+            scratch.map_err(|error| broken(failed("make a folder for the compiled program", &error)))?;
         let limits = self.descriptor_limits;
         let program = run::program(interpreter, &path, scratch.as_ref(), &plan.environment, limits);
         let process = match self.order(spec.run, &program, spec.merge_streams) {
             Ok(process) => process,
             Err(failure) => {
                 file.release();
-                return broken(failure);
+                return Err(broken(failure));
             }
         };
         let until = process.started.checked_add(Duration::from_millis(spec.timeout_ms));
@@ -272,15 +274,11 @@ impl Engine {
             path,
             interpreter: interpreter.program.clone(),
             announce_at: process.started.checked_add(ANNOUNCE_AFTER),
-            live: spec.live.then_some(Live {
-                credit: LIVE_WINDOW,
-                lost: 0,
-                backpressure: spec.backpressure,
-            }),
+            live: spec.live.then_some(Live { credit: LIVE_WINDOW, lost: 0, backpressure: spec.backpressure }),
             _scratch: scratch,
         };
         self.insert(spec.run, process, Purpose::Block(block), spec.output_limit, until);
-        Attempt::Started
+        Ok(())
     }
 
     /// Has a keeper start the program.
@@ -386,10 +384,10 @@ fn why_not_spawned(block: &Block, stage: Stage, errno: i32) -> Result<Outcome, F
     Ok(not_run(&block.language, Status::NotRun { code }, Some(&block.path), notice))
 }
 
-fn refused(language: &str, code: i32, notice: String) -> Attempt {
-    Attempt::Over(Ok(not_run(language, Status::NotRun { code }, None, notice)))
+fn refused(language: &str, code: i32, notice: String) -> Obstacle {
+    Obstacle::Over(Box::new(Ok(not_run(language, Status::NotRun { code }, None, notice))))
 }
 
-fn broken(failure: Failure) -> Attempt {
-    Attempt::Over(Err(failure))
+fn broken(failure: Failure) -> Obstacle {
+    Obstacle::Over(Box::new(Err(failure)))
 }

@@ -205,7 +205,7 @@ impl Engine {
             })?;
         }
         if let Purpose::Block(block) = run.purpose {
-            block.file.release();
+            self.removed.extend(block.file.release());
         }
         self.send_output(id, capture.into_pieces())?;
         Ok(self.link.send(&Reply::Finished { run: id, result: Ok(outcome) })?)
@@ -241,7 +241,10 @@ impl Engine {
         self.end_trees();
         self.cancel_all();
         self.end_own();
-        let survivors = to_numbers(tree::alive(tree::descendants(&[getpid()])));
+        let own: HashSet<Pid> = self.own_pids().into_iter().collect();
+        // Our own have been sent KILL; a machine that has not come to it yet will.
+        let others = tree::descendants(&[getpid()]).into_iter().filter(|pid| !own.contains(pid));
+        let survivors = to_numbers(tree::alive(others));
         if let Some(session) = self.session.take().filter(|session| session.remove_workspace) {
             let _ = fs::remove_dir_all(session.workspace.path());
         }

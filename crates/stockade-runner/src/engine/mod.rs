@@ -15,6 +15,7 @@ mod run;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
+    fs::File,
     io,
     os::fd::OwnedFd,
     path::PathBuf,
@@ -42,7 +43,7 @@ use crate::{
     os::{descriptors, process, signals},
     source::RelativePath,
     wire::message::{Failure, LanguageReport, Reply, Request, RunId, SessionSpec, Stream, VERSION},
-    workspace::Workspace,
+    workspace::{SaveError, Workspace},
 };
 
 /// One read of a pipe. As large as a busy pipe's size, so that the reader is woken once for a full pipe.
@@ -123,6 +124,8 @@ struct Engine {
     resolved: BTreeMap<Shim, PathBuf>,
     scanner: Scanner,
     buffer: Box<[u8]>,
+    /// What is left of removed files, to be closed when there is nothing more urgent.
+    removed: Vec<File>,
     next_probe: RunId,
     /// When runs that wait for a file that another process holds are tried again.
     retry: Option<Instant>,
@@ -165,6 +168,7 @@ impl Engine {
             resolved: BTreeMap::new(),
             scanner: Scanner::default(),
             buffer: vec![0; READ_SIZE].into(),
+            removed: Vec::new(),
             next_probe: admission::FIRST_PROBE,
             retry: None,
         })
@@ -191,6 +195,7 @@ impl Engine {
             }
             self.pass_time()?;
             self.flush()?;
+            self.removed.clear();
             if self.runs.is_empty() {
                 self.prepare();
             }
@@ -335,7 +340,11 @@ impl Engine {
             RelativePath::new(path).map_err(|error| failure(&doing, error.to_string())).and_then(|path| {
                 session.workspace.refresh().map_err(|error| failed(&doing, &error))?;
                 let saved = session.workspace.save_named(path.as_path(), contents);
-                saved.map_err(|error| failure(&doing, error.to_string()))?;
+                let saved = saved.map_err(|error| match error {
+                    SaveError::Io(error) => failed(&doing, &error),
+                    error => failure(&doing, error.to_string()),
+                })?;
+                self.scanner.remember(saved.stamp);
                 Ok(to_bytes(&session.workspace.path().join(path.as_path())))
             });
         Ok(self.link.send(&Reply::Written { id, result })?)

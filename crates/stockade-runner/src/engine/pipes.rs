@@ -86,7 +86,10 @@ impl Pipes {
         let id = self.next;
         self.next += 1;
         reactor.watch(&descriptor, Token::Pipe(id))?;
-        self.all.insert(id, Pipe { descriptor, run: 0, stream: Stream::Stdout, grown: false, paused: false, untold: 0 });
+        self.all.insert(
+            id,
+            Pipe { descriptor, run: 0, stream: Stream::Stdout, grown: false, paused: false, untold: 0 },
+        );
         Ok((id, block_end))
     }
 

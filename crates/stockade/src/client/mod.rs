@@ -46,7 +46,7 @@ const READ_SIZE: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Transport<S> {
     pub(crate) stream: S,
-    /// The stream's socket once more, where it is a non-blocking one: frames are written to it at once.
+    /// The stream's socket once more, where it is one: frames are written to it at once.
     pub(crate) socket: Option<OwnedFd>,
     /// Tells how the runner ended.
     pub(crate) obituary: oneshot::Receiver<String>,
@@ -245,18 +245,17 @@ async fn read_all<S: AsyncRead>(
     obituary: oneshot::Receiver<String>,
 ) {
     let mut decoder = Decoder::new();
-    let mut buffer = Vec::with_capacity(READ_SIZE);
+    let mut buffer = vec![0; READ_SIZE];
     let fault = loop {
         let due = shared.state.lock().next_due();
         tokio::select! {
-            read = from_runner.read_buf(&mut buffer) => match read {
+            read = from_runner.read(&mut buffer) => match read {
                 Ok(0) | Err(_) => {
                     let how = timeout(OBITUARY, obituary).await.ok().and_then(|how| how.ok());
                     break Fault::RunnerDied { how };
                 }
-                Ok(_) => {
-                    decoder.push(&buffer);
-                    buffer.clear();
+                Ok(length) => {
+                    decoder.push(&buffer[..length]);
                     if let Err(fault) = take_replies(&mut decoder, &shared) {
                         break fault;
                     }

@@ -1,0 +1,82 @@
+//! The price of a block: alone, in Python, and beside fifteen others.
+
+use std::{path::PathBuf, process::Command};
+
+use stockade::{CodeBlock, Session};
+
+use crate::{
+    bare::{self, Script},
+    statistics::{Pair, by_turns, time},
+    table::Row,
+    workbench::{Result, Workbench, succeeded},
+};
+
+const WIDTH: usize = 16;
+/// Blocks that each of those at once runs, one after the other, in a round.
+const TURNS: usize = 10;
+
+pub(crate) fn sh(workbench: &Workbench) -> Result<Vec<Row>> {
+    let pair = one_block(workbench, 400, &CodeBlock::new("sh", "true"), &Script::shell("true")?)?;
+    let row = Row::times("`sh` block of `true`", &pair);
+    Ok(vec![row.target("≤ +0.3 ms", pair.overhead_ms() <= 0.3)])
+}
+
+pub(crate) fn python(workbench: &Workbench) -> Result<Vec<Row>> {
+    let script = Script::new(&real_python()?, "pass")?;
+    let pair = one_block(workbench, 60, &CodeBlock::new("python", "pass"), &script)?;
+    Ok(vec![Row::times("`python` block of `pass`", &pair)])
+}
+
+fn one_block(workbench: &Workbench, rounds: usize, block: &CodeBlock, script: &Script) -> Result<Pair> {
+    let session = workbench.session()?;
+    let pair = by_turns(
+        workbench.count(rounds, rounds / 4),
+        || time(|| workbench.run(&session, block)),
+        || time(|| script.run()),
+    )?;
+    workbench.stop(session)?;
+    Ok(pair)
+}
+
+/// The interpreter itself: what is on PATH can be a version manager's script, which costs more than it starts.
+fn real_python() -> Result<PathBuf> {
+    let output = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output()?;
+    if !output.status.success() {
+        return Err(format!("python3 does not work: {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    Ok(String::from_utf8(output.stdout)?.trim_end().into())
+}
+
+pub(crate) fn sixteen_at_once(workbench: &Workbench) -> Result<Vec<Row>> {
+    let scripts = (0..WIDTH).map(|_| Script::shell("true")).collect::<Result<Vec<_>>>()?;
+    let session = workbench.session()?;
+    let mut rows = Vec::new();
+    for (what, distinct) in [("different", true), ("the same", false)] {
+        let pair = by_turns(
+            workbench.count(25, 5),
+            || time(|| run_at_once(workbench, &session, distinct)),
+            || time(|| bare::run_at_once(&scripts, TURNS)),
+        )?;
+        let what = format!("{WIDTH} `sh` blocks of `true` at once, {what} code");
+        let row = Row::rates(what, &pair, (WIDTH * TURNS) as f64, "blocks");
+        rows.push(row.target("≥ 60 %", pair.rate_ratio() >= 0.6));
+    }
+    workbench.stop(session)?;
+    Ok(rows)
+}
+
+fn run_at_once(workbench: &Workbench, session: &Session, distinct: bool) -> Result<()> {
+    let lanes = (0..WIDTH).map(|_| {
+        let calls: Vec<_> = (0..TURNS)
+            .map(|_| if distinct { workbench.distinct_code() } else { "true".to_owned() })
+            .map(|code| session.call(vec![CodeBlock::new("sh", code)]))
+            .collect();
+        async move {
+            for call in calls {
+                succeeded(call.run().await?)?;
+            }
+            Ok(())
+        }
+    });
+    workbench.wait_for_all(lanes).map(drop)
+}
