@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::{CString, OsStr, OsString},
+    ffi::{OsStr, OsString},
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::Path,
 };
@@ -74,10 +74,10 @@ impl Environment {
             .filter(|f| f.is_absolute())
     }
 
-    /// `NAME=value` of each.
-    pub(crate) fn to_strings(&self) -> Vec<CString> {
-        let joined = self.0.iter().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
-        joined.filter_map(|variable| CString::new(variable).ok()).collect()
+    /// `NAME=value` of each, with a NUL after it.
+    pub(crate) fn to_block(&self) -> Vec<u8> {
+        let parts = self.0.iter().flat_map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes(), b"\0"]);
+        parts.collect::<Vec<_>>().concat()
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
         let environment = Environment(BTreeMap::new());
         let odd = [variable("", "x"), variable("A=B", "x"), variable("N\0", "x"), variable("V", "x\0y")];
         assert_eq!(environment.with(&odd), environment);
-        assert_eq!(environment.with(&[variable("A", "1=2")]).to_strings(), [CString::from(c"A=1=2")]);
+        assert_eq!(environment.with(&[variable("A", "1=2")]).to_block(), b"A=1=2\0");
     }
 
     #[test]

@@ -244,7 +244,8 @@ impl Keeping {
 
     /// Takes in everyone who has ended, and reports the block's process and the end of the last child.
     fn reap(&mut self) {
-        while signals::next(&self.signals).is_some() {}
+        // However many have ended, they are one pending signal.
+        let _ = signals::next(&self.signals);
         let mut ended = None;
         let (mut reaped, mut childless) = (false, false);
         loop {

@@ -258,7 +258,7 @@ pub(crate) fn program(
     Program {
         path: c_string(path.as_os_str()),
         arguments: arguments.iter().map(|argument| c_string(argument)).collect(),
-        environment: environment.to_strings(),
+        environment: environment.to_block(),
         descriptor_limits,
     }
 }
@@ -278,7 +278,7 @@ pub(crate) fn probe(interpreter: &Interpreter, environment: &Environment, limits
     Program {
         path: c_string(interpreter.program.as_os_str()),
         arguments: std::iter::once(c_string(interpreter.program.as_os_str())).chain(arguments).collect(),
-        environment: environment.to_strings(),
+        environment: environment.to_block(),
         descriptor_limits: limits,
     }
 }

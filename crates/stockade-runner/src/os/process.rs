@@ -80,8 +80,9 @@ pub(crate) fn fork(parent: Parent) -> io::Result<Option<Pid>> {
 pub(crate) struct Program {
     pub(crate) path: CString,
     pub(crate) arguments: Vec<CString>,
-    /// `NAME=value` each.
-    pub(crate) environment: Vec<CString>,
+    /// `NAME=value` with a NUL after each.
+    #[serde(with = "serde_bytes")]
+    pub(crate) environment: Vec<u8>,
     /// The limits of open descriptors to give it, soft and hard.
     pub(crate) descriptor_limits: (u64, u64),
 }
@@ -129,8 +130,8 @@ pub(crate) fn spawn(
 ) -> Result<Pid, SpawnError> {
     let mut launch = Launch {
         program,
-        arguments: null_terminated(&program.arguments),
-        environment: null_terminated(&program.environment),
+        arguments: program.arguments.iter().map(|argument| argument.as_ptr()).chain([ptr::null()]).collect(),
+        environment: pointers(&program.environment),
         directory: directory.as_raw_fd(),
         streams: [stdout.as_raw_fd(), stderr.as_raw_fd()],
         failed: None,
@@ -155,8 +156,10 @@ pub(crate) fn spawn(
     })
 }
 
-fn null_terminated(strings: &[CString]) -> Vec<*const c_char> {
-    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
+/// Where each of the strings of a block begins. What has no NUL after it is left out.
+fn pointers(block: &[u8]) -> Vec<*const c_char> {
+    let strings = block.split_inclusive(|&byte| byte == 0).filter(|string| string.ends_with(b"\0"));
+    strings.map(|string| string.as_ptr().cast()).chain([ptr::null()]).collect()
 }
 
 /// What the child does. It allocates nothing and unwinds nowhere: only system calls.
