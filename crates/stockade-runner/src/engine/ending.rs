@@ -122,7 +122,6 @@ impl Engine {
     /// A keeper is gone: nobody of ours kills one that holds a run. What it held is ours to end now.
     pub(super) fn keeper_died(&mut self, keeper: u64) -> Handled {
         let Some(kept) = self.keepers.remove(keeper) else { return Ok(()) };
-        let _ = kill_process(kept.keeper.pid, Signal::KILL);
         self.end_strays();
         if let Some(run) = kept.run.filter(|run| self.runs.contains_key(run)) {
             self.finish(run, Vec::new())?;

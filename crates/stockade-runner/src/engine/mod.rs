@@ -16,7 +16,7 @@ mod run;
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     fs::File,
-    io,
+    io::{self, Write},
     os::fd::OwnedFd,
     path::PathBuf,
     rc::Rc,
@@ -24,7 +24,7 @@ use std::{
 };
 
 pub use link::Transport;
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 
 use self::{
     admission::Waiting,
@@ -57,11 +57,22 @@ const READ_SIZE: usize = 1 << 20;
 pub fn run(transport: Transport) -> io::Result<()> {
     prepare_process()?;
     let (link, host) = Link::take(transport)?;
+    // It is for what goes wrong until here; blocks get none of ours.
+    let stderr = descriptors::take_standard(2)?;
     descriptors::null_standard()?;
     let descriptor_limits = descriptors::raise_limit();
-    let zygote = Zygote::start()?;
-    Engine::new(link, host, zygote, descriptor_limits)?.serve();
-    Ok(())
+    let engine = Zygote::start().and_then(|zygote| Engine::new(link, host, zygote, descriptor_limits));
+    match engine {
+        Ok(engine) => {
+            drop(stderr);
+            engine.serve();
+            Ok(())
+        }
+        Err(error) => {
+            let _ = writeln!(File::from(stderr), "stockade-runner: failed to start: {error}");
+            Err(error)
+        }
+    }
 }
 
 /// Makes this process one that its blocks can't look into, that gets their orphans, and that no signal but
@@ -299,7 +310,11 @@ impl Engine {
 
     fn start(&mut self, spec: SessionSpec) -> Handled {
         let path = to_path(&spec.workspace);
-        let workspace = match Workspace::open(&path, spec.cleanup_temp_files) {
+        let opened = match path.is_absolute() {
+            true => Workspace::open(&path, spec.cleanup_temp_files),
+            false => Err(io::Error::new(io::ErrorKind::InvalidInput, "its path is not absolute")),
+        };
+        let workspace = match opened {
             Ok(workspace) => workspace,
             Err(error) => {
                 let failure = failed(&format!("use {} as the workspace", path.display()), &error);
@@ -378,7 +393,11 @@ impl Engine {
             match kept.keeper.report() {
                 Ok(Some(report)) => self.take_report(id, run, report)?,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Ok(None) | Err(_) => return self.keeper_died(id),
+                Ok(None) | Err(_) => {
+                    // It may be about to end, or live on with a broken channel.
+                    let _ = kill_process(kept.keeper.pid, Signal::KILL);
+                    return self.keeper_died(id);
+                }
             }
         }
         Ok(())

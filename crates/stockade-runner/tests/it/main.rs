@@ -1,0 +1,23 @@
+//! Drives the real runner over its wire, one file per behaviour that it promises.
+
+mod background;
+mod cancel;
+mod environment;
+mod files;
+mod first_process;
+mod harness;
+mod host;
+mod keepers;
+mod languages;
+mod live;
+mod manifest;
+mod output;
+mod source;
+mod spawn;
+mod stress;
+mod timeout;
+mod tree;
+mod unendable;
+mod usage;
+mod wire;
+mod workspace;
