@@ -7,6 +7,7 @@
 //!
 //! Blocks run as a user of the library runs them: release build, embedded runner, default options, and the
 //! call awaited on a current-thread tokio runtime. A bare script's streams are /dev/null unless said otherwise.
+//! Files are saved below TMPDIR, which `cargo xtask bench` sets to a file system in memory where there is one.
 
 mod bare;
 mod blocks;
