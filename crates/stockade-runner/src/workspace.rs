@@ -8,6 +8,8 @@
 //! theirs to remove, and nobody removes what somebody wanted kept. It is removed under an exclusive lock, and
 //! whoever takes a lock makes sure afterwards that the name still leads to the file that he locked.
 
+mod removal;
+
 use std::{
     ffi::OsStr,
     fs::File,
@@ -24,6 +26,8 @@ use rustix::{
     },
     io::Errno,
 };
+
+pub(crate) use self::removal::remove_all;
 
 /// How often a file may be replaced under our hands before we look again later.
 const REPLACED_AT_MOST: usize = 16;

@@ -33,7 +33,7 @@ sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", "--quiet", *pa
 /// let result = session.execute_code_blocks(&blocks, &CancellationToken::new()).await?;
 /// assert_eq!(result.output, "42\n");
 /// # session.stop().await?;
-/// # stockade::Result::Ok(()) }).unwrap();
+/// # Ok::<(), stockade::Error>(()) }).unwrap();
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Functions {

@@ -15,7 +15,7 @@
 //! assert_eq!((result.exit_code, result.output.as_str()), (0, "hello\n"));
 //! assert_eq!(result.blocks[0].files[0].path.to_str(), Some("made.txt"));
 //! session.stop().await?;
-//! # stockade::Result::Ok(()) }).unwrap();
+//! # Ok::<(), stockade::Error>(()) }).unwrap();
 //! ```
 //!
 //! # Limits
@@ -63,3 +63,8 @@ pub use crate::{
     outcome::{BlockOutcome, Change, CommandLineCodeResult, FileChange, Output, Status, Stream},
     session::{Background, BackgroundOutput, Policy, Session, SessionInfo},
 };
+
+/// The README's example, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashSet,
-    fs, io,
+    io,
     time::{Duration, Instant},
 };
 
@@ -22,6 +22,7 @@ use crate::{
     outcome::Status,
     tree,
     wire::message::{Piece, Reply, RunId, Stream},
+    workspace,
 };
 
 /// From asking a tree to end until it is killed (contract, line 4).
@@ -245,7 +246,7 @@ impl Engine {
         let others = tree::descendants(&[getpid()]).into_iter().filter(|pid| !own.contains(pid));
         let survivors = to_numbers(tree::alive(others));
         if let Some(session) = self.session.take().filter(|session| session.remove_workspace) {
-            let _ = fs::remove_dir_all(session.workspace.path());
+            let _ = workspace::remove_all(session.workspace.path());
         }
         survivors
     }

@@ -9,6 +9,7 @@ use std::{
         fd::OwnedFd,
         unix::{
             ffi::{OsStrExt, OsStringExt},
+            fs::PermissionsExt,
             net::UnixStream as StdUnixStream,
         },
     },
@@ -66,7 +67,7 @@ const MAX_OUTPUT_LIMIT: u64 = 1 << 30;
 /// assert_eq!(result.output, "one\ntwo\n");
 /// assert_eq!(result.blocks[1].stderr.text(), "two\n");
 /// session.stop().await?;
-/// # stockade::Result::Ok(()) }).unwrap();
+/// # Ok::<(), stockade::Error>(()) }).unwrap();
 /// ```
 #[derive(Debug, Clone)]
 pub struct LocalCommandLineCodeExecutor {
@@ -299,7 +300,10 @@ fn work_dir(asked: Option<&Path>) -> Result<(PathBuf, Option<TempDir>)> {
         }
         None => {
             let refused = |source| Error::WorkDir { path: env::temp_dir(), source };
-            let temporary = TempDir::with_prefix("stockade-").map_err(refused)?;
+            // What the code works on is no other user's affair.
+            let private = fs::Permissions::from_mode(0o700);
+            let temporary = tempfile::Builder::new().prefix("stockade-").permissions(private).tempdir();
+            let temporary = temporary.map_err(refused)?;
             Ok((temporary.path().canonicalize().map_err(refused)?, Some(temporary)))
         }
     }

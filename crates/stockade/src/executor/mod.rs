@@ -27,7 +27,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// let result = session.execute_code_blocks(&blocks, &CancellationToken::new()).await?;
 /// assert_eq!(result.output, "hello\n");
 /// session.stop().await?;
-/// # stockade::Result::Ok(()) }).unwrap();
+/// # Ok::<(), stockade::Error>(()) }).unwrap();
 /// ```
 pub trait CodeExecutor: fmt::Debug + Send + Sync {
     /// Starts a session. It is ready to run blocks.

@@ -24,7 +24,7 @@ use crate::{
 /// assert_eq!(executor.execute_code_blocks(&blocks, &CancellationToken::new()).await?.exit_code, 0);
 /// executor.restart().await?;
 /// executor.stop().await?;
-/// # stockade::Result::Ok(()) }).unwrap();
+/// # Ok::<(), stockade::Error>(()) }).unwrap();
 /// ```
 #[derive(Debug)]
 pub struct RestartableExecutor {
