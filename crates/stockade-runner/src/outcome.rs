@@ -28,6 +28,24 @@ pub struct Outcome {
     pub survivors: Vec<u32>,
 }
 
+impl Outcome {
+    /// Of a block that got no process; the notice says why.
+    pub fn without_process(language: &str, status: Status, file: Option<ByteBuf>, notice: String) -> Self {
+        Self {
+            language: language.to_owned(),
+            file,
+            status,
+            notice: Some(notice),
+            wall_us: 0,
+            cpu_us: 0,
+            max_rss_bytes: 0,
+            files: Vec::new(),
+            files_truncated: false,
+            survivors: Vec::new(),
+        }
+    }
+}
+
 /// What became of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Status {

@@ -239,18 +239,9 @@ impl Events {
 
     /// The block that was to come next when the call was cancelled.
     fn cancel_block(&mut self, block: CodeBlock) {
-        let outcome = outcome::Outcome {
-            language: block.language,
-            file: None,
-            status: outcome::Status::Cancelled,
-            notice: Some("Cancelled: the block had not started".to_owned()),
-            wall_us: 0,
-            cpu_us: 0,
-            max_rss_bytes: 0,
-            files: Vec::new(),
-            files_truncated: false,
-            survivors: Vec::new(),
-        };
+        let notice = "Cancelled: the block had not started".to_owned();
+        let cancelled = outcome::Status::Cancelled;
+        let outcome = outcome::Outcome::without_process(&block.language, cancelled, None, notice);
         self.take_outcome(outcome, &[]);
     }
 

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::{
     Engine, Handled, failed, failure,
-    run::{self, Block, Live, Phase, Purpose, Run, Shim, not_run},
+    run::{self, Block, Live, Phase, Purpose, Run, Shim, to_bytes},
 };
 use crate::{
     capture::Capture,
@@ -238,7 +238,8 @@ impl Engine {
         let path = self.path_of(&file);
         let language = &plan.language.name;
         let notice = format!("Saved as {}; {language} is not run", file.name().display());
-        let saved = not_run(language, Status::NotRun { code: 0 }, Some(&path), notice);
+        let saved =
+            Outcome::without_process(language, Status::NotRun { code: 0 }, Some(to_bytes(&path)), notice);
         Err(Obstacle::Over(Box::new(Ok(saved))))
     }
 
@@ -381,11 +382,12 @@ fn why_not_spawned(block: &Block, stage: Stage, errno: i32) -> Result<Outcome, F
     }
     let code = if errno == libc::ENOENT { 127 } else { 126 };
     let notice = format!("{} could not be executed: {error}", block.interpreter.display());
-    Ok(not_run(&block.language, Status::NotRun { code }, Some(&block.path), notice))
+    let file = Some(to_bytes(&block.path));
+    Ok(Outcome::without_process(&block.language, Status::NotRun { code }, file, notice))
 }
 
 fn refused(language: &str, code: i32, notice: String) -> Obstacle {
-    Obstacle::Over(Box::new(Ok(not_run(language, Status::NotRun { code }, None, notice))))
+    Obstacle::Over(Box::new(Ok(Outcome::without_process(language, Status::NotRun { code }, None, notice))))
 }
 
 fn broken(failure: Failure) -> Obstacle {

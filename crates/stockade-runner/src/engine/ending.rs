@@ -14,12 +14,12 @@ use rustix::{
 
 use super::{
     Engine, Handled,
-    run::{Phase, Purpose, Reason, Run, not_run},
+    run::{Phase, Purpose, Reason, Run},
 };
 use crate::{
     keeper::Report,
     os::process,
-    outcome::Status,
+    outcome::{Outcome, Status},
     tree,
     wire::message::{Piece, Reply, RunId, Stream},
     workspace,
@@ -53,7 +53,7 @@ impl Engine {
     fn cancel_waiting(&mut self, place: usize) -> Handled {
         let Some(waiting) = self.waiting.remove(place) else { return Ok(()) };
         let notice = "Cancelled: the block had not started".to_owned();
-        let outcome = not_run(&waiting.spec.language, Status::Cancelled, None, notice);
+        let outcome = Outcome::without_process(&waiting.spec.language, Status::Cancelled, None, notice);
         Ok(self.link.send(&Reply::Finished { run: waiting.spec.run, result: Ok(outcome) })?)
     }
 

@@ -9,8 +9,11 @@ mod admission;
 mod ending;
 mod keepers;
 mod link;
+mod output;
 mod pipes;
+mod processes;
 mod reactor;
+mod requests;
 mod run;
 
 use std::{
@@ -24,26 +27,24 @@ use std::{
 };
 
 pub use link::Transport;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Pid;
 
 use self::{
     admission::Waiting,
     keepers::Keepers,
     link::{Link, LinkError},
-    pipes::{Pipes, Read},
+    pipes::Pipes,
     reactor::{Reactor, Token},
-    run::{Purpose, Run, Shim, to_bytes, to_path},
+    run::{Run, Shim},
 };
 use crate::{
     environment::Environment,
-    interpreter,
-    keeper::{Report, Zygote},
+    keeper::Zygote,
     language::Languages,
     manifest::Scanner,
-    os::{descriptors, process, signals},
-    source::RelativePath,
-    wire::message::{Failure, LanguageReport, Reply, Request, RunId, SessionSpec, Stream, VERSION},
-    workspace::{SaveError, Workspace},
+    os::{descriptors, signals},
+    wire::message::{Failure, Reply, RunId, VERSION},
+    workspace::Workspace,
 };
 
 /// One read of a pipe. As large as a busy pipe's size, so that the reader is woken once for a full pipe.
@@ -275,254 +276,6 @@ impl Engine {
             self.obey(request)?;
         }
         Ok(heard?)
-    }
-
-    fn obey(&mut self, request: Request) -> Handled {
-        match request {
-            Request::Start(spec) if self.session.is_none() => self.start(spec),
-            Request::Heartbeat => Ok(self.link.send(&Reply::Heartbeat)?),
-            Request::Stop => Err(End::Stop),
-            _ if self.session.is_none() => Ok(()),
-            Request::Run(spec) if !self.knows(spec.run) => {
-                self.waiting.push_back(Waiting::new(spec));
-                self.admit()
-            }
-            // No host of ours starts twice, or two runs of one number.
-            Request::Start(_) | Request::Run(_) => Err(End::Link),
-            Request::Cancel { run } => self.cancel(run),
-            Request::Credit { run, bytes } => {
-                self.take_credit(run, bytes);
-                Ok(())
-            }
-            Request::Languages => self.report_languages(),
-            Request::Write { id, path, contents } => self.write(id, &path, &contents),
-            Request::WatchBackground => {
-                self.session.iter_mut().for_each(|session| session.watch_background = true);
-                Ok(())
-            }
-        }
-    }
-
-    fn knows(&self, run: RunId) -> bool {
-        let waits = || self.waiting.iter().any(|waiting| waiting.spec.run == run);
-        run >= admission::FIRST_PROBE || self.runs.contains_key(&run) || waits()
-    }
-
-    fn start(&mut self, spec: SessionSpec) -> Handled {
-        let path = to_path(&spec.workspace);
-        let opened = match path.is_absolute() {
-            true => Workspace::open(&path, spec.cleanup_temp_files),
-            false => Err(io::Error::new(io::ErrorKind::InvalidInput, "its path is not absolute")),
-        };
-        let workspace = match opened {
-            Ok(workspace) => workspace,
-            Err(error) => {
-                let failure = failed(&format!("use {} as the workspace", path.display()), &error);
-                self.link.send(&Reply::StartFailed(failure))?;
-                self.flush()?;
-                return Err(End::NotStarted);
-            }
-        };
-        self.session = Some(Session {
-            workspace,
-            environment: Environment::of_this_process().with(&spec.env).into(),
-            languages: Languages::new(spec.languages),
-            remove_workspace: spec.remove_workspace,
-            heartbeat_timeout: spec.heartbeat_timeout_ms.map(Duration::from_millis),
-            watch_background: false,
-        });
-        Ok(self.link.send(&Reply::Ready { pid: std::process::id() })?)
-    }
-
-    fn report_languages(&mut self) -> Handled {
-        let Some(session) = &self.session else { return Ok(()) };
-        let reports = session.languages.iter().map(|language| LanguageReport {
-            name: language.name.clone(),
-            aliases: language.aliases.clone(),
-            extension: language.extension.clone(),
-            runs: language.runs(),
-            interpreter: interpreter::find(language, &session.environment)
-                .ok()
-                .map(|found| to_bytes(&found.program)),
-        });
-        Ok(self.link.send(&Reply::Languages(reports.collect()))?)
-    }
-
-    fn write(&mut self, id: u64, path: &[u8], contents: &[u8]) -> Handled {
-        let Some(session) = &mut self.session else { return Ok(()) };
-        let doing = format!("write {} in the workspace", String::from_utf8_lossy(path));
-        let result =
-            RelativePath::new(path).map_err(|error| failure(&doing, error.to_string())).and_then(|path| {
-                session.workspace.refresh().map_err(|error| failed(&doing, &error))?;
-                let saved = session.workspace.save_named(path.as_path(), contents);
-                let saved = saved.map_err(|error| match error {
-                    SaveError::Io(error) => failed(&doing, &error),
-                    error => failure(&doing, error.to_string()),
-                })?;
-                self.scanner.remember(saved.stamp);
-                Ok(to_bytes(&session.workspace.path().join(path.as_path())))
-            });
-        Ok(self.link.send(&Reply::Written { id, result })?)
-    }
-
-    // Processes.
-
-    fn take_signals(&mut self) -> Handled {
-        while let Some(signal) = signals::next(&self.signals) {
-            if signal != libc::SIGCHLD {
-                return Err(End::Signal);
-            }
-        }
-        let mut reaped = false;
-        while let Ok(Some(ended)) = process::wait_any() {
-            reaped = true;
-            if let Some(keeper) = self.keepers.with_pid(ended.pid) {
-                self.keeper_died(keeper)?;
-            }
-        }
-        // A keeper's channel closes before its children fall to us, so look again when it has been reaped.
-        if reaped {
-            self.end_strays();
-        }
-        Ok(())
-    }
-
-    fn hear_keeper(&mut self, id: u64) -> Handled {
-        while let Some(kept) = self.keepers.get(id) {
-            let run = kept.run;
-            match kept.keeper.report() {
-                Ok(Some(report)) => self.take_report(id, run, report)?,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Ok(None) | Err(_) => {
-                    // It may be about to end, or live on with a broken channel.
-                    let _ = kill_process(kept.keeper.pid, Signal::KILL);
-                    return self.keeper_died(id);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn take_report(&mut self, keeper: u64, run: Option<RunId>, report: Report) -> Handled {
-        let active = run.filter(|run| self.runs.contains_key(run));
-        match (report, active) {
-            (Report::NotSpawned { stage, errno }, Some(run)) => {
-                self.keepers.give_back(keeper);
-                self.not_spawned(run, stage, errno)
-            }
-            (Report::Ended { childless, .. }, Some(run)) => {
-                if childless {
-                    self.keepers.give_back(keeper);
-                }
-                self.process_ended(run, report, childless)
-            }
-            (Report::Childless, active) => {
-                self.keepers.give_back(keeper);
-                active.map_or(Ok(()), |run| self.finish(run, Vec::new()))?;
-                self.admit()
-            }
-            // A report on a run that was given up.
-            (Report::Ended { childless: true, .. } | Report::NotSpawned { .. }, None) => {
-                self.keepers.give_back(keeper);
-                Ok(())
-            }
-            (_, None) => Ok(()),
-        }
-    }
-
-    /// Tells the host that the block runs, unless it has been told.
-    fn announce(&mut self, run: RunId) -> Handled {
-        let Some(Run { purpose: Purpose::Block(block), .. }) = self.runs.get_mut(&run) else { return Ok(()) };
-        if block.announce_at.take().is_none() {
-            return Ok(());
-        }
-        let (language, file) = (block.language.clone(), to_bytes(&block.path));
-        Ok(self.link.send(&Reply::Started { run, language, file })?)
-    }
-
-    // Output.
-
-    fn read_pipe(&mut self, id: u64) -> Handled {
-        let run = self.pipes.get_mut(id).map(|pipe| pipe.run);
-        let live = run.and_then(|run| self.runs.get_mut(&run)).and_then(Run::live_mut);
-        match live.filter(|live| live.backpressure).map(|live| live.credit) {
-            None => self.read_once(id, usize::MAX).map(drop),
-            Some(0) => {
-                self.pipes.pause(id, &self.reactor);
-                Ok(())
-            }
-            Some(credit) => self.read_once(id, usize::try_from(credit).unwrap_or(usize::MAX)).map(drop),
-        }
-    }
-
-    /// The host has room for more live output: a run that waited for that goes on.
-    fn take_credit(&mut self, id: RunId, bytes: u64) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
-        if let Some(live) = run.live_mut() {
-            live.credit = live.credit.saturating_add(bytes);
-        }
-        run.pipes.iter().for_each(|pipe| self.pipes.resume(*pipe, &self.reactor));
-    }
-
-    /// Reads a pipe once, and gives how much was read.
-    fn read_once(&mut self, id: u64, at_most: usize) -> Result<u64, End> {
-        let Some(pipe) = self.pipes.get_mut(id) else { return Ok(0) };
-        let (run, stream) = (pipe.run, pipe.stream);
-        let room = at_most.min(self.buffer.len());
-        match pipe.read(&mut self.buffer[..room]) {
-            Read::Bytes(length) => {
-                self.take_output(id, run, stream, length)?;
-                Ok(length as u64)
-            }
-            Read::Empty => Ok(0),
-            Read::End => {
-                let untold = std::mem::take(&mut pipe.untold);
-                self.pipes.close(id);
-                if untold > 0 {
-                    self.link.send(&Reply::Background {
-                        run,
-                        stream,
-                        bytes: untold,
-                        data: Default::default(),
-                    })?;
-                }
-                if let Some(run) = self.runs.get_mut(&run) {
-                    run.pipes.retain(|pipe| *pipe != id);
-                }
-                Ok(0)
-            }
-        }
-    }
-
-    fn take_output(&mut self, pipe: u64, id: RunId, stream: Stream, length: usize) -> Handled {
-        let Some(run) = self.runs.get_mut(&id) else {
-            return self.take_background(pipe, id, stream, length);
-        };
-        run.capture.push(stream, &self.buffer[..length]);
-        let Some(live) = run.live_mut() else { return Ok(()) };
-        if live.credit < length as u64 && !live.backpressure {
-            live.lost += length as u64;
-            return Ok(());
-        }
-        // The last of a block's output comes without credit: no more than its pipes hold.
-        live.credit = live.credit.saturating_sub(length as u64);
-        let lost = std::mem::take(&mut live.lost);
-        self.announce(id)?;
-        let data = self.buffer[..length].to_vec().into();
-        Ok(self.link.send(&Reply::Live { run: id, stream, data, lost })?)
-    }
-
-    /// Output of what a run left behind is counted, and shown to who asked for it as long as the host keeps up.
-    fn take_background(&mut self, id: u64, run: RunId, stream: Stream, length: usize) -> Handled {
-        let Some(pipe) = self.pipes.get_mut(id) else { return Ok(()) };
-        pipe.untold += length as u64;
-        if !self.link.has_room() {
-            return Ok(());
-        }
-        let watched = self.session.as_ref().is_some_and(|session| session.watch_background);
-        let data = if watched { self.buffer[..length].to_vec() } else { Vec::new() };
-        let bytes = std::mem::take(&mut pipe.untold);
-        Ok(self.link.send(&Reply::Background { run, stream, bytes, data: data.into() })?)
     }
 
     fn own_pids(&self) -> Vec<Pid> {

@@ -208,22 +208,6 @@ impl Run {
     }
 }
 
-/// The outcome of a block that got no process.
-pub(crate) fn not_run(language: &str, status: Status, file: Option<&Path>, notice: String) -> Outcome {
-    Outcome {
-        language: language.to_owned(),
-        file: file.map(to_bytes),
-        status,
-        notice: Some(notice),
-        wall_us: 0,
-        cpu_us: 0,
-        max_rss_bytes: 0,
-        files: Vec::new(),
-        files_truncated: false,
-        survivors: Vec::new(),
-    }
-}
-
 pub(crate) fn to_bytes(path: &Path) -> ByteBuf {
     ByteBuf::from(path.as_os_str().as_bytes())
 }
