@@ -14,6 +14,7 @@
 //! ├─ language    the table of languages;  interpreter: finding what runs one;  environment
 //! ├─ capture     what is kept of the output;  manifest: which files changed
 //! ├─ outcome     how a block ended
+//! ├─ removal     removing a workspace, whatever was made of it
 //! ├─ wire        messages and frames
 //! └─ os          the only unsafe code
 //! ```
@@ -27,6 +28,7 @@ pub mod language;
 mod manifest;
 mod os;
 pub mod outcome;
+pub mod removal;
 pub mod shell_lines;
 pub mod source;
 mod tree;

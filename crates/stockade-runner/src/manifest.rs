@@ -8,8 +8,11 @@
 use std::{
     collections::HashMap,
     ffi::OsStr,
-    os::{fd::OwnedFd, unix::ffi::OsStrExt},
-    path::Path,
+    os::{
+        fd::OwnedFd,
+        unix::ffi::{OsStrExt, OsStringExt},
+    },
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -41,8 +44,9 @@ const VIRTUAL_ENVIRONMENT: &str = "pyvenv.cfg";
 #[derive(Debug)]
 pub(crate) struct Since {
     time: (i64, u32),
-    /// Files of that very tick that were there before, by inode.
-    told: HashMap<u64, Stamp>,
+    /// Files of that very tick that were there before. By path, for the inode of one that was removed may be
+    /// another file's by now.
+    told: HashMap<PathBuf, Stamp>,
 }
 
 /// What a scan found.
@@ -56,20 +60,20 @@ pub(crate) struct Manifest {
 #[derive(Debug, Default)]
 pub(crate) struct Scanner {
     /// Files that were told or saved within the last tick, and when.
-    told: Vec<(Stamp, Instant)>,
+    told: Vec<(PathBuf, Stamp, Instant)>,
 }
 
 impl Scanner {
     /// Takes note of a file that we saved: no block made it.
-    pub(crate) fn remember(&mut self, saved: Stamp) {
-        self.told.push((saved, Instant::now()));
+    pub(crate) fn remember(&mut self, path: &Path, saved: Stamp) {
+        self.told.push((path.to_owned(), saved, Instant::now()));
     }
 
     /// This moment, as the start of a block.
     pub(crate) fn now(&mut self) -> Since {
         let now = clock_gettime(ClockId::RealtimeCoarse);
-        self.told.retain(|(_, told)| told.elapsed() < TICK);
-        let told = self.told.iter().map(|(stamp, _)| (stamp.inode(), *stamp)).collect();
+        self.told.retain(|(.., told)| told.elapsed() < TICK);
+        let told = self.told.iter().map(|(path, stamp, _)| (path.clone(), *stamp)).collect();
         Since { time: (now.tv_sec, now.tv_nsec as u32), told }
     }
 
@@ -80,9 +84,9 @@ impl Scanner {
         let mut walk = Walk { since, own, entries: 0, until: started + BUDGET, found: Vec::new() };
         let truncated = walk.directory(workspace, Path::new(""), 0).is_err();
         let found = walk.found;
-        self.told.retain(|(_, told)| started.duration_since(*told) < TICK);
-        self.remember(own);
-        self.told.extend(found.iter().map(|(stamp, _)| (*stamp, started)));
+        self.told.retain(|(.., told)| started.duration_since(*told) < TICK);
+        let path = |file: &FileChange| PathBuf::from(OsStr::from_bytes(&file.path));
+        self.told.extend(found.iter().map(|(stamp, file)| (path(file), *stamp, started)));
         let mut files: Vec<FileChange> = found.into_iter().map(|(_, file)| file).collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Manifest { files, truncated }
@@ -161,19 +165,23 @@ impl Walk<'_> {
         let is_file = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile;
         let changed = (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec);
         let stamp = Stamp::new(stat.stx_ino, changed.0, changed.1);
-        let told_before = self.since.told.get(&stamp.inode()) == Some(&stamp);
-        if !is_file || changed < self.since.time || stamp == self.own || told_before {
+        if !is_file || changed < self.since.time || stamp == self.own {
             return;
         }
-        let path = ByteBuf::from(path.join(name).as_os_str().as_bytes());
-        self.found.push((stamp, FileChange { path, size: stat.stx_size, change: self.change(&stat) }));
+        let path = path.join(name);
+        let before = self.since.told.get(&path);
+        if before == Some(&stamp) {
+            return;
+        }
+        let change = self.change(&stat, before.is_some());
+        let path = ByteBuf::from(path.into_os_string().into_vec());
+        self.found.push((stamp, FileChange { path, size: stat.stx_size, change }));
     }
 
-    fn change(&self, stat: &Statx) -> Change {
+    /// What was there before is changed, even if it was born in the tick in which the block started.
+    fn change(&self, stat: &Statx, was_there: bool) -> Change {
         let born = (stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec);
         let known = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
-        // What was told before was there, even if it was born in the tick in which this block started.
-        let was_there = self.since.told.contains_key(&stat.stx_ino);
         if known && born >= self.since.time && !was_there { Change::Created } else { Change::Changed }
     }
 }
@@ -261,7 +269,7 @@ mod tests {
         scanned.put("saved");
         let folder = fs::File::open(scanned.folder.path()).expect("open");
         let stat = rustix::fs::statat(&folder, "saved", AtFlags::empty()).expect("stat");
-        scanned.scanner.remember(Stamp::of(&stat));
+        scanned.scanner.remember(Path::new("saved"), Stamp::of(&stat));
         let since = scanned.scanner.now();
         scanned.put("made");
         assert_eq!(scanned.since(&since), [("made".to_owned(), Change::Created)]);

@@ -303,7 +303,9 @@ print(__doc__, '''
         fn code_without_a_bang_at_a_line_start_is_returned_as_it_is(code in python_like()) {
             let mut code = code;
             let mut in_indentation = true;
-            for byte in &mut code {
+            // A line starts behind the mark of a text's encoding, too.
+            let start = code.len() - without_bom(&code).len();
+            for byte in &mut code[start..] {
                 if *byte == b'!' && in_indentation {
                     *byte = b'.';
                 }

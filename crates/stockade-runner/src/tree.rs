@@ -11,9 +11,21 @@
 //! is stopped stays what it is, so its parent is checked after it was stopped, and whoever proves to be a
 //! stranger is continued.
 
-use std::{collections::HashSet, fs, path::Path};
+use std::{
+    collections::HashSet,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process, test_kill_process},
+};
+
+/// How long processes that replace themselves are chased in vain. As a rule they are met within some walks of a
+/// tenth of a millisecond each; this is for what no rule foresees, and the runner does nothing else meanwhile.
+const LONGEST_CHASE: Duration = Duration::from_millis(400);
 
 /// Every process below `roots`, the roots not included, parents before children.
 pub(crate) fn descendants(roots: &[Pid]) -> Vec<Pid> {
@@ -51,9 +63,18 @@ fn walk(roots: &[Pid], children: impl Fn(Pid) -> Vec<Pid>) -> Vec<Pid> {
 /// The children of each of its threads, for a child belongs to the thread that forked it.
 fn children_listed_by_kernel(parent: Pid) -> Vec<Pid> {
     let tasks = format!("/proc/{}/task", parent.as_raw_pid());
-    let Ok(tasks) = fs::read_dir(tasks) else { return Vec::new() };
+    let Ok(tasks) = fs::read_dir(tasks) else { return children_of_hidden(parent) };
     let lists = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
     lists.flat_map(|list| list.split_whitespace().filter_map(parse_pid).collect::<Vec<_>>()).collect()
+}
+
+/// The children of a process that `/proc` doesn't show: one that has ended, or, where it is mounted with `hidepid`,
+/// one that can't be dumped, as our own can't.
+fn children_of_hidden(parent: Pid) -> Vec<Pid> {
+    if test_kill_process(parent).is_err() {
+        return Vec::new();
+    }
+    all_parents().into_iter().filter(|(_, of)| *of == parent).map(|(pid, _)| pid).collect()
 }
 
 /// Every process with its parent: for kernels that list no children.
@@ -95,16 +116,25 @@ pub(crate) fn terminate(roots: &[Pid]) -> bool {
 /// one of `roots` as its parent. It returns when all of them were sent KILL, not when they are gone.
 pub(crate) fn kill(roots: &[Pid], find: impl Fn() -> Vec<Pid>) {
     let mut stopped = HashSet::new();
+    let mut progress = Instant::now();
     loop {
-        let found = find();
+        let mut found = find();
         let parents: HashSet<Pid> = roots.iter().chain(&found).copied().collect();
-        let before = stopped.len();
+        found.retain(|pid| !stopped.contains(pid));
+        let mut is_last = true;
         for pid in found {
-            if !stopped.contains(&pid) && stop(pid, &parents) {
-                stopped.insert(pid);
+            match stop(pid, &parents) {
+                Stop::Stopped => {
+                    stopped.insert(pid);
+                    progress = Instant::now();
+                    is_last = false;
+                }
+                // Whoever has ended may have left a child, which this walk did not meet.
+                Stop::Gone => is_last = false,
+                Stop::Refused => {}
             }
         }
-        if stopped.len() == before {
+        if is_last || progress.elapsed() > LONGEST_CHASE {
             break;
         }
     }
@@ -119,14 +149,24 @@ pub(crate) fn alive(pids: impl IntoIterator<Item = Pid>) -> Vec<Pid> {
     pids.into_iter().filter(|pid| state(pid).is_some_and(|state| state != "Z" && state != "X")).collect()
 }
 
-/// Stops a process that has one of `parents`. False for one that is gone, or that we may not signal.
-fn stop(pid: Pid, parents: &HashSet<Pid>) -> bool {
-    if kill_process(pid, Signal::STOP).is_err() {
-        return false;
+/// What came of stopping a process.
+enum Stop {
+    Stopped,
+    /// It has ended, and its number may be a stranger's by now.
+    Gone,
+    /// We may not signal it.
+    Refused,
+}
+
+/// Stops a process that has one of `parents`.
+fn stop(pid: Pid, parents: &HashSet<Pid>) -> Stop {
+    match kill_process(pid, Signal::STOP) {
+        Ok(()) if parent_of(pid).is_some_and(|parent| parents.contains(&parent)) => Stop::Stopped,
+        Ok(()) => {
+            let _ = kill_process(pid, Signal::CONT);
+            Stop::Gone
+        }
+        Err(Errno::SRCH) => Stop::Gone,
+        Err(_) => Stop::Refused,
     }
-    let ours = parent_of(pid).is_some_and(|parent| parents.contains(&parent));
-    if !ours {
-        let _ = kill_process(pid, Signal::CONT);
-    }
-    ours
 }

@@ -8,8 +8,6 @@
 //! theirs to remove, and nobody removes what somebody wanted kept. It is removed under an exclusive lock, and
 //! whoever takes a lock makes sure afterwards that the name still leads to the file that he locked.
 
-mod removal;
-
 use std::{
     ffi::OsStr,
     fs::File,
@@ -22,12 +20,10 @@ use std::{
 use rustix::{
     fs::{
         AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, fchmod, flock, fstat, ftruncate, mkdirat,
-        openat, statat, unlinkat,
+        openat, stat, statat, unlinkat,
     },
     io::Errno,
 };
-
-pub(crate) use self::removal::remove_all;
 
 /// How often a file may be replaced under our hands before we look again later.
 const REPLACED_AT_MOST: usize = 16;
@@ -70,10 +66,6 @@ impl Stamp {
 
     pub(crate) fn new(inode: u64, seconds: i64, nanoseconds: u32) -> Self {
         Self { inode, seconds, nanoseconds }
-    }
-
-    pub(crate) fn inode(self) -> u64 {
-        self.inode
     }
 
     pub(crate) fn of(stat: &Stat) -> Self {
@@ -135,9 +127,10 @@ impl Workspace {
         &self.directory
     }
 
-    /// Opens the directory again when it was removed and something of that name is there now.
+    /// Opens the directory again when its path leads to another one by now.
     pub(crate) fn refresh(&mut self) -> io::Result<()> {
-        if fstat(&self.directory)?.st_nlink == 0 {
+        let (opened, there) = (fstat(&self.directory)?, stat(&self.path)?);
+        if (opened.st_dev, opened.st_ino) != (there.st_dev, there.st_ino) {
             self.directory = open_directory(&self.path)?.into();
         }
         Ok(())
@@ -234,7 +227,8 @@ impl Workspace {
 }
 
 fn open_directory(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // The path was free of links when the session started.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(openat(CWD, path, flags, Mode::empty())?)
 }
 

@@ -58,7 +58,15 @@ const ADDRESSES: &[&str] = &[
 
 /// The host's variables that pass: the allow-list and `more`, in the same notation.
 pub(crate) fn inherited(more: &[String]) -> Vec<(OsString, OsString)> {
-    std::env::vars_os().filter(|(name, value)| passes(name, value, more)).collect()
+    let passing = std::env::vars_os().filter(|(name, value)| passes(name, value, more));
+    passing
+        .map(|(name, value)| if name == "TMPDIR" { (name, absolute(value)) } else { (name, value) })
+        .collect()
+}
+
+/// Blocks run in another directory than this process.
+fn absolute(folder: OsString) -> OsString {
+    std::path::absolute(&folder).map_or(folder, OsString::from)
 }
 
 fn passes(name: &OsStr, value: &OsStr, more: &[String]) -> bool {

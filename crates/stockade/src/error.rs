@@ -230,6 +230,7 @@ fn hint_for(errno: Option<i32>, kind: io::ErrorKind) -> Option<String> {
     const EMFILE: i32 = 24;
     let hint = match kind {
         _ if errno == Some(EMFILE) => "raise the limit of open files (`ulimit -n`)",
+        io::ErrorKind::WouldBlock => "raise the limit of processes (`ulimit -u`), or end some",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "free some space there, or choose another work_dir"
         }

@@ -1,6 +1,6 @@
 //! A Python module that blocks can import: saved, its packages installed and loaded once, before the first block.
 
-use std::time::Duration;
+use std::{ffi::OsString, time::Duration};
 
 use serde_bytes::ByteBuf;
 
@@ -90,8 +90,13 @@ fn is_identifier(name: &str) -> bool {
     word && name.starts_with(|c: char| !c.is_ascii_digit()) && !KEYWORDS.contains(&name)
 }
 
-/// Saves the module, installs its packages and loads it. Gives the variables by which blocks in any folder find it.
-pub(crate) async fn prepare(session: &Session, functions: &Functions) -> Result<Vec<(ByteBuf, ByteBuf)>> {
+/// Saves the module, installs its packages and loads it. Gives the variables by which blocks in any folder find it;
+/// `python_path` is what the caller set of them.
+pub(crate) async fn prepare(
+    session: &Session,
+    functions: &Functions,
+    python_path: Option<OsString>,
+) -> Result<Vec<(ByteBuf, ByteBuf)>> {
     session.put_file(format!("{}.py", functions.module), &functions.source).await?;
     if !functions.packages.is_empty() {
         install(session, functions).await?;
@@ -101,7 +106,12 @@ pub(crate) async fn prepare(session: &Session, functions: &Functions) -> Result<
     if loaded.exit_code != 0 {
         return Err(Error::FunctionsLoad { output: loaded.output.trim_end().to_owned() });
     }
-    Ok(vec![(ByteBuf::from("PYTHONPATH"), bytes(session.work_dir().into()))])
+    let mut path = session.work_dir().as_os_str().to_owned();
+    if let Some(set) = python_path.filter(|set| !set.is_empty()) {
+        path.push(":");
+        path.push(set);
+    }
+    Ok(vec![(ByteBuf::from("PYTHONPATH"), bytes(path))])
 }
 
 async fn install(session: &Session, functions: &Functions) -> Result<()> {

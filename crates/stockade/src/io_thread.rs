@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, mpsc},
     thread,
 };
 
@@ -35,11 +35,17 @@ pub(crate) fn handle() -> io::Result<Handle> {
 }
 
 fn start() -> io::Result<Handle> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let handle = runtime.handle().clone();
-    // It runs for as long as the process does.
-    thread::Builder::new()
-        .name("stockade-io".to_owned())
-        .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
-    Ok(handle)
+    let (told, handle) = mpsc::channel();
+    // The runtime is made on its thread: one whose thread can't be had could not be dropped where callers are.
+    thread::Builder::new().name("stockade-io".to_owned()).spawn(move || {
+        match Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => {
+                let _ = told.send(Ok(runtime.handle().clone()));
+                // It runs for as long as the process does.
+                runtime.block_on(std::future::pending::<()>());
+            }
+            Err(error) => drop(told.send(Err(error))),
+        }
+    })?;
+    handle.recv().unwrap_or_else(|_| Err(io::Error::other("the thread for input and output is gone")))
 }

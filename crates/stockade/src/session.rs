@@ -3,20 +3,22 @@
 
 use std::{
     borrow::Cow,
+    future::poll_fn,
     path::{Path, PathBuf},
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use serde::Serialize;
 use serde_bytes::ByteBuf;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::client::BackgroundOutput;
 use crate::{
     Call, CodeBlock, CommandLineCodeResult, LanguageReport,
-    client::Client,
+    client::{Client, Watcher},
     error::{Error, Fault, Result},
 };
 
@@ -60,8 +62,6 @@ pub struct Session {
     defaults: Defaults,
     /// Cancelled when the place of the session has ended: its process is gone.
     ended: CancellationToken,
-    /// Removes a temporary workspace, should the runner have been killed before it could.
-    _work_dir: Option<tempfile::TempDir>,
 }
 
 impl Session {
@@ -70,9 +70,8 @@ impl Session {
         info: SessionInfo,
         defaults: Defaults,
         ended: CancellationToken,
-        work_dir: Option<tempfile::TempDir>,
     ) -> Self {
-        Self { client: Arc::new(client), info, defaults, ended, _work_dir: work_dir }
+        Self { client: Arc::new(client), info, defaults, ended }
     }
 
     /// Sets variables for every call.
@@ -183,23 +182,20 @@ impl Drop for Session {
 /// What processes print that finished blocks left running.
 #[derive(Debug)]
 pub struct Background {
-    output: mpsc::Receiver<BackgroundOutput>,
+    output: Watcher,
 }
 
 impl Background {
     /// The next piece; `None` when the session has ended.
     pub async fn next(&mut self) -> Option<BackgroundOutput> {
-        self.output.recv().await
+        poll_fn(|context| self.output.poll_next(context)).await
     }
 }
 
 impl futures_core::Stream for Background {
     type Item = BackgroundOutput;
 
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        self.output.poll_recv(context)
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.output.poll_next(context)
     }
 }

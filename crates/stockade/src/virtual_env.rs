@@ -21,20 +21,22 @@ use crate::{
 /// How long making one may take; pip may come over the network.
 const TIME_TO_MAKE: Duration = Duration::from_secs(10 * 60);
 
-/// Makes the environment `$STOCKADE_VENV`. Without `--seed` uv leaves pip out, and a block's `pip` would be another
-/// environment's; where uv can't get pip, Python brings its own.
+/// Makes the environment `$STOCKADE_VENV`, which is not there or empty. Without `--seed` uv leaves pip out, and a
+/// block's `pip` would be another environment's; where uv can't get pip, Python brings its own.
 const MAKE: &str = r#"
 python=$(command -v python3 || command -v python)
 if command -v uv >/dev/null; then
     uv venv --quiet --seed ${python:+--python "$python"} "$STOCKADE_VENV" && exit
-    rm -rf "$STOCKADE_VENV"
 fi
 if [ -z "$python" ]; then
     echo 'found neither uv nor python3'
     exit 127
 fi
-"$python" -m venv "$STOCKADE_VENV"
+"$python" -m venv --clear "$STOCKADE_VENV"
 "#;
+
+/// Where programs are looked for when nothing says so.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The variables by which blocks use the environment in `directory`, which is made when it is missing. `path` is
 /// the search path without it.
@@ -45,12 +47,13 @@ pub(crate) async fn prepare(
 ) -> Result<Vec<(ByteBuf, ByteBuf)>> {
     let refused = |error: io::Error| Error::VirtualEnv { path: directory.to_owned(), why: error.to_string() };
     let directory = absolute(directory).map_err(refused)?;
+    // Locked before it is looked at: what another session is making looks made long before it is.
+    let lock = lock_parent(&directory).await.map_err(refused)?;
     if !is_made(&directory) {
-        let _lock = lock_parent(&directory).await.map_err(refused)?;
-        if !is_made(&directory) {
-            make(session, &directory).await?;
-        }
+        make(session, &directory).await?;
     }
+    drop(lock);
+    let path = if path.is_empty() { DEFAULT_PATH.into() } else { path };
     let folders = [directory.join("bin")].into_iter().chain(std::env::split_paths(&path));
     let path = std::env::join_paths(folders).map_err(|error| refused(io::Error::other(error)))?;
     let variable = |name: &str, value: &OsStr| (ByteBuf::from(name), bytes(value.to_owned()));
@@ -58,7 +61,15 @@ pub(crate) async fn prepare(
 }
 
 fn is_made(directory: &Path) -> bool {
-    directory.join("bin/python").exists()
+    directory.join("bin/python").exists() && !unfinished_mark(directory).exists()
+}
+
+/// A file beside the environment that is there while it is made, and stays when whoever makes it dies.
+fn unfinished_mark(directory: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(directory.file_name().unwrap_or_default());
+    name.push(".stockade-unfinished");
+    directory.with_file_name(name)
 }
 
 /// Keeps other sessions, of any process, from making the same environment: they wait for this one.
@@ -76,14 +87,23 @@ async fn lock_parent(directory: &Path) -> io::Result<File> {
 }
 
 async fn make(session: &Session, directory: &Path) -> Result<()> {
-    let was_there = directory.exists();
+    let refused = |why: String| Error::VirtualEnv { path: directory.to_owned(), why };
+    let mark = unfinished_mark(directory);
+    let is_empty =
+        !directory.exists() || fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none());
+    if !is_empty && !mark.exists() {
+        return Err(refused(
+            "it is there, and is neither a virtual environment nor an empty directory".to_owned(),
+        ));
+    }
+    File::create(&mark).map_err(|error| refused(error.to_string()))?;
     let blocks = [CodeBlock::new("sh", MAKE)];
     let made = session.call(&blocks[..]).env("STOCKADE_VENV", directory).timeout(TIME_TO_MAKE).run().await?;
-    if made.exit_code == 0 && is_made(directory) {
-        return Ok(());
-    }
-    if !was_there {
+    if made.exit_code != 0 || !directory.join("bin/python").exists() {
+        // It was missing, empty, or left unfinished by one of us.
         let _ = fs::remove_dir_all(directory);
+        let _ = fs::remove_file(&mark);
+        return Err(refused(made.output.trim_end().to_owned()));
     }
-    Err(Error::VirtualEnv { path: directory.to_owned(), why: made.output.trim_end().to_owned() })
+    fs::remove_file(&mark).map_err(|error| refused(error.to_string()))
 }

@@ -3,7 +3,8 @@
 //! running, which is an outcome when the block is the cause and a failure when we are.
 
 use std::{
-    os::fd::OwnedFd,
+    fs::Permissions,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
     rc::Rc,
     time::{Duration, Instant},
@@ -165,8 +166,11 @@ impl Engine {
         if !self.runs.is_empty() {
             return Err(Obstacle::Later);
         }
-        let why = format!("processes that earlier blocks left behind hold {used} of {limit} descriptors");
-        Err(broken(failure("start a process", why)))
+        let why = format!(
+            "the limit of {limit} open files is too low: {RESERVED_DESCRIPTORS} are ours, and processes that \
+             earlier blocks left behind hold {used}"
+        );
+        Err(broken(Failure { errno: Some(libc::EMFILE), ..failure("start a process", why) }))
     }
 
     /// What runs the block. A shim is asked once for the program behind it, and the block waits for the answer.
@@ -214,7 +218,7 @@ impl Engine {
         self.resolved.insert(shim, program);
     }
 
-    fn save(&self, plan: &Plan) -> Result<SavedFile, Obstacle> {
+    fn save(&mut self, plan: &Plan) -> Result<SavedFile, Obstacle> {
         let workspace = &self.session.as_ref().ok_or(Obstacle::Later)?.workspace;
         let saved = match &plan.name {
             FileName::Generated(name) if plan.language.runs() => {
@@ -225,16 +229,19 @@ impl Engine {
             FileName::Named(name) => workspace.save_named(name.as_path(), &plan.contents),
             FileName::Refused(reason) => return Err(refused(&plan.language.name, 1, reason.to_string())),
         };
-        saved.map_err(|error| match error {
+        let saved = saved.map_err(|error| match error {
             SaveError::Held => Obstacle::Soon,
             SaveError::Io(error) => broken(failed("save the block's file in the workspace", &error)),
             error => refused(&plan.language.name, 1, error.to_string()),
-        })
+        })?;
+        if let FileName::Named(_) = plan.name {
+            self.scanner.remember(saved.name(), saved.stamp);
+        }
+        Ok(saved)
     }
 
     fn only_save(&mut self, plan: &Plan) -> Result<(), Obstacle> {
         let file = self.save(plan)?;
-        self.scanner.remember(file.stamp);
         let path = self.path_of(&file);
         let language = &plan.language.name;
         let notice = format!("Saved as {}; {language} is not run", file.name().display());
@@ -256,9 +263,16 @@ impl Engine {
         file: SavedFile,
     ) -> Result<(), Obstacle> {
         let path = self.path_of(&file);
-        let scratch = interpreter.command.compiles().then(|| TempDir::with_prefix("stockade-")).transpose();
-        let scratch =
-            scratch.map_err(|error| broken(failed("make a folder for the compiled program", &error)))?;
+        let private = Permissions::from_mode(0o700);
+        let make = || tempfile::Builder::new().prefix("stockade-").permissions(private).tempdir();
+        let scratch = interpreter.command.compiles().then(make).transpose();
+        let scratch = match scratch {
+            Ok(scratch) => scratch,
+            Err(error) => {
+                file.release();
+                return Err(broken(failed("make a folder for the compiled program", &error)));
+            }
+        };
         let limits = self.descriptor_limits;
         let program = run::program(interpreter, &path, scratch.as_ref(), &plan.environment, limits);
         let process = match self.order(spec.run, &program, spec.merge_streams) {

@@ -20,9 +20,8 @@ use crate::{
     keeper::Report,
     os::process,
     outcome::{Outcome, Status},
-    tree,
+    removal, tree,
     wire::message::{Piece, Reply, RunId, Stream},
-    workspace,
 };
 
 /// From asking a tree to end until it is killed (contract, line 4).
@@ -31,7 +30,9 @@ const GRACE: Duration = Duration::from_secs(1);
 const ASK_AGAIN: Duration = Duration::from_millis(2);
 /// From killing a tree until it is given up. With the grace this stays within the 2 s of the contract.
 const END_OF_KILLED: Duration = Duration::from_millis(500);
-/// The same when the session ends, where nobody waits for the output of what is left.
+/// Then it is killed once more, and this is what a process that can be ended needs for its end.
+const END_OF_GIVEN_UP: Duration = Duration::from_millis(100);
+/// The grace when the session ends, where nobody waits for the output of what is left.
 const GRACE_AT_STOP: Duration = Duration::from_millis(100);
 const END_AT_STOP: Duration = Duration::from_secs(1);
 /// How long the last message waits for a host that does not read.
@@ -96,7 +97,9 @@ impl Engine {
     fn give_up(&mut self, id: RunId) -> Handled {
         let keeper = self.keeper_of(id);
         tree::kill(&keeper, || tree::descendants(&keeper));
-        let survivors = to_numbers(tree::alive(tree::descendants(&keeper)));
+        let alive = || tree::alive(tree::descendants(&keeper));
+        wait_until(END_OF_GIVEN_UP, || alive().is_empty());
+        let survivors = to_numbers(alive());
         if let Some(kept) =
             self.runs.get(&id).map(|run| run.keeper).and_then(|keeper| self.keepers.remove(keeper))
         {
@@ -214,7 +217,7 @@ impl Engine {
     fn send_output(&mut self, run: RunId, pieces: Vec<Piece>) -> Handled {
         let mut batch = Vec::new();
         let mut size = 0;
-        for piece in pieces {
+        for piece in pieces.into_iter().flat_map(divide) {
             size += match &piece {
                 Piece::Data(_, bytes) => bytes.len(),
                 Piece::Dropped(..) => 0,
@@ -233,7 +236,7 @@ impl Engine {
 
     // The end of everything.
 
-    /// Ends every process of the session and removes what is to be removed. Gives what could not be ended.
+    /// Ends every process of the session. Gives what could not be ended.
     pub(super) fn end_everything(&mut self) -> Vec<u32> {
         while !self.waiting.is_empty() {
             let _ = self.cancel_waiting(0);
@@ -244,11 +247,14 @@ impl Engine {
         let own: HashSet<Pid> = self.own_pids().into_iter().collect();
         // Our own have been sent KILL; a machine that has not come to it yet will.
         let others = tree::descendants(&[getpid()]).into_iter().filter(|pid| !own.contains(pid));
-        let survivors = to_numbers(tree::alive(others));
+        to_numbers(tree::alive(others))
+    }
+
+    /// Removes the workspace, where that was asked for.
+    pub(super) fn remove_workspace(&mut self) {
         if let Some(session) = self.session.take().filter(|session| session.remove_workspace) {
-            let _ = workspace::remove_all(session.workspace.path());
+            let _ = removal::remove_all(session.workspace.path());
         }
-        survivors
     }
 
     fn end_trees(&self) {
@@ -309,6 +315,16 @@ impl Engine {
                 return;
             }
         }
+    }
+}
+
+/// A piece in parts that fit into messages.
+fn divide(piece: Piece) -> Vec<Piece> {
+    match piece {
+        Piece::Data(stream, bytes) if bytes.len() > OUTPUT_FRAME => {
+            bytes.chunks(OUTPUT_FRAME).map(|part| Piece::Data(stream, part.to_vec().into())).collect()
+        }
+        piece => vec![piece],
     }
 }
 

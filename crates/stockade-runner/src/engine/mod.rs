@@ -3,7 +3,8 @@
 //! and said so where it happens.
 //!
 //! It ends everything it started and returns at the first of: the end of the stream, a frame that is none, the
-//! death of the host's process, silence of the host for longer than was agreed, `Stop`, and SIGTERM.
+//! death of the host's process, silence of the host for longer than was agreed, `Stop`, and SIGTERM, SIGINT or
+//! SIGHUP.
 
 mod admission;
 mod ending;
@@ -193,6 +194,8 @@ impl Engine {
         if let End::Stop = end {
             self.say_goodbye(survivors);
         }
+        // Last, for it takes as long as there are files.
+        self.remove_workspace();
     }
 
     fn converse(&mut self) -> Handled {

@@ -67,15 +67,18 @@ impl Engine {
         };
         run.capture.push(stream, &self.buffer[..length]);
         let Some(live) = run.live_mut() else { return Ok(()) };
-        if live.credit < length as u64 && !live.backpressure {
-            live.lost += length as u64;
+        // Under backpressure no more is read than there is credit for, but for the last of a block's output: no more
+        // than its pipes hold.
+        let credit = usize::try_from(live.credit).unwrap_or(usize::MAX);
+        let sent = if live.backpressure { length } else { length.min(credit) };
+        let lost = std::mem::replace(&mut live.lost, (length - sent) as u64);
+        if sent == 0 {
+            live.lost += lost;
             return Ok(());
         }
-        // The last of a block's output comes without credit: no more than its pipes hold.
-        live.credit = live.credit.saturating_sub(length as u64);
-        let lost = std::mem::take(&mut live.lost);
+        live.credit = live.credit.saturating_sub(sent as u64);
         self.announce(id)?;
-        let data = self.buffer[..length].to_vec().into();
+        let data = self.buffer[..sent].to_vec().into();
         Ok(self.link.send(&Reply::Live { run: id, stream, data, lost })?)
     }
 

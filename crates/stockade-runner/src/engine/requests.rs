@@ -100,7 +100,7 @@ impl Engine {
                     SaveError::Io(error) => failed(&doing, &error),
                     error => failure(&doing, error.to_string()),
                 })?;
-                self.scanner.remember(saved.stamp);
+                self.scanner.remember(saved.name(), saved.stamp);
                 Ok(to_bytes(&session.workspace.path().join(path.as_path())))
             });
         Ok(self.link.send(&Reply::Written { id, result })?)

@@ -247,13 +247,21 @@ pub(crate) fn program(
     }
 }
 
-/// The argument with the first of the places that is in it filled.
+/// The argument with its places filled.
 fn substitute(argument: &str, places: &[(&str, &OsStr)]) -> OsString {
-    let filled = places.iter().find_map(|(place, value)| {
-        let (before, after) = argument.split_once(place)?;
-        Some([OsStr::new(before), value, OsStr::new(after)].map(OsStr::as_bytes).concat())
-    });
-    filled.map_or_else(|| OsString::from(argument), OsString::from_vec)
+    let mut filled = Vec::new();
+    let mut rest = argument;
+    while let Some((at, place, value)) = places
+        .iter()
+        .filter_map(|(place, value)| Some((rest.find(place)?, place, value)))
+        .min_by_key(|found| found.0)
+    {
+        filled.extend_from_slice(&rest.as_bytes()[..at]);
+        filled.extend_from_slice(value.as_bytes());
+        rest = &rest[at + place.len()..];
+    }
+    filled.extend_from_slice(rest.as_bytes());
+    OsString::from_vec(filled)
 }
 
 /// The program that asks a shim for the real one.
@@ -271,4 +279,16 @@ pub(crate) fn probe(interpreter: &Interpreter, environment: &Environment, limits
 fn c_string(text: &OsStr) -> CString {
     let end = text.as_bytes().iter().position(|&byte| byte == 0).unwrap_or(text.len());
     CString::new(&text.as_bytes()[..end]).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_place_of_an_argument_is_filled_once() {
+        let places = [("{file}", OsStr::new("a{binary}")), ("{binary}", OsStr::new("b"))];
+        assert_eq!(substitute("cc {file} -o {binary} {file}", &places), "cc a{binary} -o b a{binary}");
+        assert_eq!(substitute("{}", &places), "{}");
+    }
 }

@@ -31,14 +31,24 @@ pub(crate) enum End {
 /// Fails with `ECHILD` when there is no child at all.
 pub(crate) fn wait_any() -> io::Result<Option<Ended>> {
     let mut status: c_int = 0;
-    // SAFETY: `rusage` is plain numbers, valid as zeroes; both pointers are to live variables of this frame.
-    let (pid, usage) = unsafe {
-        let mut usage: libc::rusage = mem::zeroed();
-        (libc::wait4(-1, &mut status, libc::WNOHANG | libc::__WALL, &mut usage), usage)
+    let (pid, usage) = loop {
+        // SAFETY: `rusage` is plain numbers, valid as zeroes; both pointers are to live variables of this frame.
+        let (pid, usage) = unsafe {
+            let mut usage: libc::rusage = mem::zeroed();
+            (libc::wait4(-1, &mut status, libc::WNOHANG | libc::__WALL, &mut usage), usage)
+        };
+        if pid < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if pid == 0 || !libc::WIFSTOPPED(status) {
+            break (pid, usage);
+        }
+        // A child that asked to be traced has us as its tracer and waits for us. We let it go on, untraced.
+        // SAFETY: the request takes no pointer, and a pid that is no tracee of ours gives ESRCH.
+        unsafe {
+            libc::ptrace(libc::PTRACE_DETACH, pid, ptr::null_mut::<c_void>(), ptr::null_mut::<c_void>())
+        };
     };
-    if pid < 0 {
-        return Err(io::Error::last_os_error());
-    }
     let Some(pid) = Pid::from_raw(pid) else { return Ok(None) };
     let end = if libc::WIFSIGNALED(status) {
         End::Signaled(libc::WTERMSIG(status))
@@ -68,10 +78,13 @@ pub(crate) fn fork(parent: Parent) -> io::Result<Option<Pid>> {
         Parent::This => libc::SIGCHLD,
         Parent::Ours => libc::CLONE_PARENT | libc::SIGCHLD,
     };
+    let (flags, zero) = (flags as libc::c_ulong, 0 as libc::c_ulong);
+    let (first, second) = if cfg!(target_arch = "s390x") { (zero, flags) } else { (flags, zero) };
     // SAFETY: the memory is copied, not shared, and this process has one thread: the clone continues with a
-    // consistent copy of everything. libc's own fork is not used because it can't make a sibling; what it does
-    // beyond the call (locks of other threads, handlers) has nothing to act on in a process of one thread.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, flags as libc::c_ulong, 0, 0, 0, 0) };
+    // consistent copy of everything, on a copy of this stack. libc's own fork is not used because it can't make a
+    // sibling; of what it does beyond the call, only libc's note of the thread's id is missing in the clone, and
+    // nothing here asks for that: every signal that `raise` could send is blocked.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, first, second, zero, zero, zero) };
     if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(Pid::from_raw(pid as i32)) }
 }
 

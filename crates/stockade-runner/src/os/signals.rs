@@ -22,9 +22,9 @@ pub(crate) fn reset_and_block() {
             let nothing = ptr::null_mut::<u64>();
             libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), nothing, mask_size);
         }
-        let mut all: libc::sigset_t = mem::zeroed();
-        libc::sigfillset(&mut all);
-        libc::sigprocmask(libc::SIG_SETMASK, &all, ptr::null_mut());
+        // Raw as well: libc leaves its own signals out of every set.
+        let (all, nothing) = ([u64::MAX], ptr::null_mut::<u64>());
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, all.as_ptr(), nothing, mask_size);
     }
 }
 

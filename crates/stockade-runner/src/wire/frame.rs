@@ -8,6 +8,8 @@ use serde::{Serialize, de::DeserializeOwned};
 pub const MAX_FRAME: usize = 64 << 20;
 
 const HEADER: usize = size_of::<u32>();
+/// Memory that a decoder keeps when a large message has been taken.
+const KEPT: usize = 256 << 10;
 
 /// The stream can't be read further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -76,6 +78,7 @@ impl Decoder {
         if self.taken > 0 {
             self.buffer.drain(..self.taken);
             self.taken = 0;
+            self.buffer.shrink_to(KEPT);
         }
         self.buffer.extend_from_slice(bytes);
     }

@@ -3,6 +3,7 @@
 //! what it was asked, for from a container it is a stranger's word. It obtains no stream and ends no process:
 //! when a runner must be ended by force it says so through [`Transport::doomed`].
 
+mod background;
 mod outgoing;
 mod run;
 mod state;
@@ -18,7 +19,7 @@ use std::{
 
 use stockade_runner::wire::{
     frame::{Decoder, encode},
-    message::{LanguageReport, Reply, Request, RunSpec, SessionSpec},
+    message::{LanguageReport, Reply, Request, RunId, RunSpec, SessionSpec},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
@@ -28,8 +29,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::background::BackgroundOutput;
+pub(crate) use self::background::Watcher;
 pub(crate) use self::run::{RunEnd, RunEvent, RunHandle};
-pub use self::state::BackgroundOutput;
 use self::{
     outgoing::{Message, Outgoing},
     state::{Locked, State},
@@ -146,10 +148,10 @@ impl Client {
     }
 
     /// What they print from now on.
-    pub(crate) fn watch_background(&self) -> Result<mpsc::Receiver<BackgroundOutput>> {
-        let receiver = self.shared.state.lock().watch_background()?;
+    pub(crate) fn watch_background(&self) -> Result<Watcher> {
+        let watch = self.shared.state.lock().watch_background()?;
         self.shared.send(&Request::WatchBackground);
-        Ok(receiver)
+        Ok(watch)
     }
 
     /// Ends the conversation. A runner that is still there sees the end of its stream, and has a few seconds then.
@@ -188,6 +190,15 @@ impl Shared {
     fn send(&self, request: &Request) {
         if let Ok(frame) = encode(request) {
             self.outgoing.send(frame);
+        }
+    }
+
+    /// Asks the runner to end a run, and sees to it that it does.
+    fn cancel(&self, run: RunId) {
+        let due_sooner = self.state.lock().cancel(run);
+        self.send(&Request::Cancel { run });
+        if due_sooner {
+            self.sooner.notify_one();
         }
     }
 
@@ -249,6 +260,8 @@ async fn read_all<S: AsyncRead>(
     let fault = loop {
         let due = shared.state.lock().next_due();
         tokio::select! {
+            // What has come counts, even if this process was kept from taking it until after something was due.
+            biased;
             read = from_runner.read(&mut buffer) => match read {
                 Ok(0) | Err(_) => {
                     let how = timeout(OBITUARY, obituary).await.ok().and_then(|how| how.ok());

@@ -79,7 +79,7 @@ impl RunHandle {
         let (shared, id, over) = (Arc::clone(&self.shared), self.id, self.over.clone());
         self.io.spawn(async move {
             tokio::select! {
-                () = token.cancelled() => shared.send(&Request::Cancel { run: id }),
+                () = token.cancelled() => shared.cancel(id),
                 () = over.cancelled() => {}
             }
         });
@@ -87,7 +87,7 @@ impl RunHandle {
 
     /// Has the run ended; its last event tells when it is.
     pub(crate) fn cancel(&self) {
-        self.shared.send(&Request::Cancel { run: self.id });
+        self.shared.cancel(self.id);
     }
 
     /// The next event.

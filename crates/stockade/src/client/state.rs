@@ -19,7 +19,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::run::{RunEnd, RunEvent, RunEvents};
+use super::{
+    background::{self, BackgroundOutput, Teller, Watcher},
+    run::{RunEnd, RunEvent, RunEvents},
+};
 use crate::error::{Error, Fault, Result};
 
 /// From a block's deadline until the runner must have reported its end (contract, line 4).
@@ -33,21 +36,6 @@ const TIME_TO_END: Duration = Duration::from_secs(5);
 const LIVE_BUDGET: usize = 8 * LIVE_WINDOW as usize;
 /// Output beyond the limit of both streams that a runner may send for a run, for the overhead of its parts.
 const OUTPUT_SLACK: u64 = 1 << 20;
-
-/// Pieces of background output that may wait for who watches it.
-const BACKGROUND_QUEUE: usize = 16;
-
-/// What a process that a block left behind has printed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BackgroundOutput {
-    /// Which stream.
-    pub stream: crate::Stream,
-    /// How many bytes were printed since the last one of these.
-    pub bytes: u64,
-    /// The last of them: all of them, unless they were printed faster than these are taken.
-    pub data: crate::Output,
-}
 
 #[derive(Debug)]
 pub(super) struct Locked(Mutex<State>);
@@ -73,9 +61,7 @@ pub(super) struct State {
     written: HashMap<u64, oneshot::Sender<Result<ByteBuf, Failure>>>,
     stopped: Option<oneshot::Sender<Vec<u32>>>,
     background_bytes: u64,
-    background: Option<mpsc::Sender<BackgroundOutput>>,
-    /// Printed in the background and not told to who watches, for he was slow.
-    background_untold: u64,
+    background: Option<Teller>,
     fault: Option<Fault>,
     /// When the stream must have ended, once the conversation is over.
     end_due: Option<Instant>,
@@ -91,6 +77,8 @@ struct RunState {
     events: mpsc::UnboundedSender<RunEvent>,
     /// Somebody listens to more than its end, and is worth waking for it.
     live: bool,
+    started: bool,
+    cancelled: bool,
     /// Bytes of live output that the listener has not taken yet.
     queued: Arc<AtomicUsize>,
     lost: u64,
@@ -109,7 +97,7 @@ enum Watch {
     Queued { due: Instant },
     /// It has not started, and the runner was asked at `since`.
     Asked { since: Instant, due: Instant },
-    /// It runs, and must be over at `due`.
+    /// It runs, or was cancelled, and must be over at `due`.
     Started { due: Instant },
 }
 
@@ -132,7 +120,6 @@ impl State {
             stopped: None,
             background_bytes: 0,
             background: None,
-            background_untold: 0,
             fault: None,
             end_due: None,
             heard: Instant::now(),
@@ -161,6 +148,8 @@ impl State {
         let run = RunState {
             events: sender,
             live,
+            started: false,
+            cancelled: false,
             queued: Arc::clone(&queued),
             lost: 0,
             pieces: Vec::new(),
@@ -171,6 +160,15 @@ impl State {
         self.runs.insert(id, run);
         let sooner = self.armed.is_none_or(|armed| watch.due() < armed);
         Ok((RunEvents { receiver, queued }, sooner))
+    }
+
+    /// A run was asked to end: from now on that is what the runner owes. True when it is due before all that is
+    /// watched.
+    pub(super) fn cancel(&mut self, id: RunId) -> bool {
+        let Some(run) = self.runs.get_mut(&id) else { return false };
+        run.cancelled = true;
+        run.watch = Watch::Started { due: run.watch.due().min(Instant::now() + AFTER_DEADLINE) };
+        self.armed.is_none_or(|armed| run.watch.due() < armed)
     }
 
     pub(super) fn expect_languages(&mut self) -> Result<oneshot::Receiver<Vec<LanguageReport>>> {
@@ -198,11 +196,11 @@ impl State {
         self.background_bytes
     }
 
-    pub(super) fn watch_background(&mut self) -> Result<mpsc::Receiver<BackgroundOutput>> {
+    pub(super) fn watch_background(&mut self) -> Result<Watcher> {
         self.check()?;
-        let (sender, receiver) = mpsc::channel(BACKGROUND_QUEUE);
-        self.background = Some(sender);
-        Ok(receiver)
+        let (teller, watch) = background::watch();
+        self.background = Some(teller);
+        Ok(watch)
     }
 
     pub(super) fn fault(&self) -> Fault {
@@ -235,7 +233,7 @@ impl State {
             Reply::Languages(reports) => answer(self.languages.pop_front(), reports)?,
             Reply::Written { id, result } => answer(self.written.remove(&id), result)?,
             Reply::Heartbeat => {}
-            Reply::Started { run, language, file } => self.take_started(run, language, file),
+            Reply::Started { run, language, file } => self.take_started(run, language, file)?,
             Reply::Live { run, stream, data, lost } => self.take_live(run, stream, data, lost),
             Reply::Output { run, pieces } => self.take_output(run, pieces)?,
             Reply::Finished { run, result } => self.take_finished(run, result),
@@ -255,12 +253,18 @@ impl State {
         self.greeting.take().ok_or_else(|| unexpected("a second greeting"))
     }
 
-    fn take_started(&mut self, run: RunId, language: String, file: ByteBuf) {
-        let Some(run) = self.runs.get_mut(&run) else { return };
-        run.watch = Watch::Started { due: Instant::now() + run.time + AFTER_DEADLINE };
+    fn take_started(&mut self, run: RunId, language: String, file: ByteBuf) -> Result<(), Fault> {
+        let Some(run) = self.runs.get_mut(&run) else { return Ok(()) };
+        if std::mem::replace(&mut run.started, true) {
+            return Err(unexpected("a second start of a run"));
+        }
+        if !run.cancelled {
+            run.watch = Watch::Started { due: Instant::now() + run.time + AFTER_DEADLINE };
+        }
         if run.live {
             let _ = run.events.send(RunEvent::Started { language, file });
         }
+        Ok(())
     }
 
     fn take_live(&mut self, run: RunId, stream: Stream, data: ByteBuf, lost: u64) {
@@ -268,13 +272,14 @@ impl State {
         if !run.live {
             return;
         }
-        run.lost += lost;
+        run.lost = run.lost.saturating_add(lost);
         if run.queued.load(Ordering::Relaxed) + data.len() > LIVE_BUDGET {
-            run.lost += data.len() as u64;
+            run.lost = run.lost.saturating_add(data.len() as u64);
             return;
         }
-        run.tell_lost();
+        // What was lost is told with what follows it, or at the end.
         if !data.is_empty() {
+            run.tell_lost();
             run.queued.fetch_add(data.len(), Ordering::Relaxed);
             let _ = run.events.send(RunEvent::Live { stream, data: data.into_vec() });
         }
@@ -307,14 +312,10 @@ impl State {
     }
 
     fn take_background(&mut self, stream: Stream, bytes: u64, data: ByteBuf) {
-        self.background_bytes += bytes;
-        let Some(background) = &self.background else { return };
-        let bytes = std::mem::take(&mut self.background_untold) + bytes;
-        let output = BackgroundOutput { stream: stream.into(), bytes, data: data.into_vec().into() };
-        match background.try_send(output) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => self.background_untold = bytes,
-            Err(mpsc::error::TrySendError::Closed(_)) => self.background = None,
+        self.background_bytes = self.background_bytes.saturating_add(bytes);
+        if let Some(background) = &self.background {
+            let data = data.into_vec().into();
+            background.tell(BackgroundOutput { stream: stream.into(), bytes, data });
         }
     }
 

@@ -20,7 +20,7 @@ use std::{
 
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use serde_bytes::ByteBuf;
-use stockade_runner::wire::message::SessionSpec;
+use stockade_runner::{removal::remove_all, wire::message::SessionSpec};
 use tempfile::TempDir;
 use tokio::{
     net::UnixStream,
@@ -46,8 +46,8 @@ use crate::{
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 /// What is kept of each of a block's streams by default.
 const DEFAULT_OUTPUT_LIMIT: u64 = 1 << 20;
-/// The most that can be asked to be kept: the host holds it in memory.
-const MAX_OUTPUT_LIMIT: u64 = 1 << 30;
+/// The most that can be asked to be kept: runner and host hold it in memory, several times over.
+const MAX_OUTPUT_LIMIT: u64 = 64 << 20;
 
 /// Runs blocks on this host, as processes of this user.
 ///
@@ -97,12 +97,15 @@ struct Options {
 }
 
 impl Options {
+    /// What was set of a variable for the code.
+    fn variable(&self, wanted: &str) -> Option<OsString> {
+        let set = self.env.iter().rev().find(|(name, _)| **name == *wanted.as_bytes());
+        set.map(|(_, value)| OsString::from_vec(value.to_vec()))
+    }
+
     /// The PATH that the code is given.
     fn path(&self) -> OsString {
-        let set = self.env.iter().rev().find(|(name, _)| **name == *b"PATH");
-        set.map(|(_, path)| OsString::from_vec(path.to_vec()))
-            .or_else(|| env::var_os("PATH"))
-            .unwrap_or_default()
+        self.variable("PATH").or_else(|| env::var_os("PATH")).unwrap_or_default()
     }
 }
 
@@ -155,7 +158,7 @@ impl LocalCommandLineCodeExecutorBuilder {
     }
 
     /// How many bytes are kept of each of a block's streams, half from its beginning and half from its end: 1 MiB
-    /// by default, 1 GiB at most. The block can print any amount.
+    /// by default, 64 MiB at most. The block can print any amount.
     pub fn output_limit(mut self, bytes: u64) -> Self {
         self.options.output_limit = bytes;
         self
@@ -233,7 +236,8 @@ impl LocalCommandLineCodeExecutor {
             None => session,
         };
         if let Some(functions) = &options.functions {
-            let variables = functions::prepare(&session, functions).await?;
+            let python_path = options.variable("PYTHONPATH");
+            let variables = functions::prepare(&session, functions, python_path).await?;
             session = session.with_env(variables);
         }
         Ok(session)
@@ -252,12 +256,13 @@ impl LocalCommandLineCodeExecutor {
     ) -> Result<Session> {
         let options = &self.options;
         let io = io_thread::handle().map_err(|error| Error::start("start a thread for the runner", error))?;
-        let Runner { transport, ended } = Runner::start(&io, &options.inherit_env)?;
+        let is_temporary = temporary.is_some();
+        let Runner { transport, ended } = Runner::start(&io, &options.inherit_env, temporary)?;
         let spec = SessionSpec {
             workspace: ByteBuf::from(work_dir.as_os_str().as_bytes()),
             env: env.to_vec(),
             cleanup_temp_files: options.cleanup_temp_files,
-            remove_workspace: temporary.is_some(),
+            remove_workspace: is_temporary,
             languages: options.languages.clone(),
             heartbeat_timeout_ms: None,
         };
@@ -269,6 +274,9 @@ impl LocalCommandLineCodeExecutor {
                     .errno
                     .map_or_else(|| io::Error::other(failure.why), io::Error::from_raw_os_error),
             },
+            Error::SessionEnded { fault, .. } => {
+                Error::start("get its greeting", io::Error::other(fault.to_string()))
+            }
             error => error,
         })?;
         let info = SessionInfo { executor: "local".to_owned(), policy: Policy::default(), work_dir };
@@ -280,7 +288,7 @@ impl LocalCommandLineCodeExecutor {
             output_limit: options.output_limit,
             env: Vec::new(),
         };
-        Ok(Session::new(client, info, defaults, ended, temporary))
+        Ok(Session::new(client, info, defaults, ended))
     }
 }
 
@@ -317,7 +325,7 @@ struct Runner {
 }
 
 impl Runner {
-    fn start(io: &Handle, inherit_env: &[String]) -> Result<Self> {
+    fn start(io: &Handle, inherit_env: &[String], work_dir: Option<TempDir>) -> Result<Self> {
         // tokio's sockets and children belong to the runtime in whose context they are made.
         let _context = io.enter();
         let refused = |error: io::Error| Error::start("connect to the runner", error);
@@ -328,7 +336,7 @@ impl Runner {
         let child = spawn(theirs, inherit_env)?;
         let (told, obituary) = oneshot::channel();
         let (ended, doomed) = (CancellationToken::new(), CancellationToken::new());
-        io.spawn(watch(child, told, doomed.clone(), ended.clone()));
+        io.spawn(watch(child, told, doomed.clone(), ended.clone(), work_dir));
         // It sees this process through its pidfd and needs no heartbeat.
         let socket = Some(socket.into());
         Ok(Self { transport: Transport { stream, socket, obituary, doomed, heartbeat: None }, ended })
@@ -355,12 +363,14 @@ fn spawn(socket: StdUnixStream, inherit_env: &[String]) -> Result<Child> {
     Ok(child)
 }
 
-/// Waits for the child's end, and kills it when it is doomed.
+/// Waits for the child's end, and kills it when it is doomed. A temporary work_dir ends with it, should it have been
+/// killed before it could remove that itself.
 async fn watch(
     mut child: Child,
     told: oneshot::Sender<String>,
     doomed: CancellationToken,
     ended: CancellationToken,
+    work_dir: Option<TempDir>,
 ) {
     let status = tokio::select! {
         status = child.wait() => status,
@@ -370,6 +380,11 @@ async fn watch(
         }
     };
     let _ = told.send(status.map_or_else(|error| error.to_string(), describe));
+    // Mostly the runner has removed it; if not, that can take as long as there are files.
+    let removal = |work_dir: TempDir| tokio::task::spawn_blocking(move || remove_all(&work_dir.keep()));
+    if let Some(work_dir) = work_dir {
+        let _ = removal(work_dir).await;
+    }
     ended.cancel();
 }
 

@@ -1,0 +1,65 @@
+//! What a case gets: a place, which builds executors from options that mean the same everywhere and says what it
+//! has to offer. Owns the conditions under which a case runs at all.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use stockade::{CodeExecutor, Language, Result, Session};
+
+use crate::support::{need, patiently};
+
+/// A kind of executor, set up in one way.
+pub(crate) trait Place: Sync {
+    /// Also the name of its module in `every_place`.
+    fn name(&self) -> &'static str;
+
+    /// What it needs and does not find, in the word of `STOCKADE_TEST_REQUIRE`, and why it thinks so.
+    fn missing(&self) -> Option<(&'static str, String)>;
+
+    /// What it offers.
+    fn offers(&self) -> Offers;
+
+    /// An executor; fails as its builder does.
+    fn executor(&self, options: Options) -> Result<Box<dyn CodeExecutor>>;
+}
+
+/// What a place offers beyond a shell and Python.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Offers {
+    /// `Session::work_dir` is where the code's files are, at all times. Sessions can share one.
+    pub(crate) files_on_host: bool,
+    /// Its processes are in this host's process table.
+    pub(crate) processes_on_host: bool,
+}
+
+/// What an executor is built from. What is left out is left to the executor.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) work_dir: Option<PathBuf>,
+    pub(crate) env: Vec<(OsString, OsString)>,
+    pub(crate) inherit_env: Vec<String>,
+    pub(crate) cleanup_temp_files: Option<bool>,
+    pub(crate) output_limit: Option<u64>,
+    pub(crate) keep_going: Option<bool>,
+    pub(crate) merge_streams: Option<bool>,
+    pub(crate) languages: Vec<Language>,
+}
+
+/// Runs a case, unless the place is not to be had here.
+pub(crate) async fn run_case(place: &'static dyn Place, case: impl AsyncFnOnce(&'static dyn Place)) {
+    let missing = place.missing();
+    let (word, why) = missing.clone().unwrap_or_default();
+    if need::has(word, missing.is_none(), &why) {
+        patiently("the end of the case", case(place)).await;
+    }
+}
+
+/// A session with the defaults.
+pub(crate) async fn start(place: &dyn Place) -> Session {
+    start_with(place, Options::default()).await
+}
+
+pub(crate) async fn start_with(place: &dyn Place, options: Options) -> Session {
+    let executor = place.executor(options).expect("the options are valid");
+    executor.start().await.expect("the session starts")
+}
