@@ -10,8 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tempfile::TempDir;
-
 use super::{
     Engine, Handled, failed, failure,
     run::{self, Block, Live, Phase, Purpose, Run, Shim, to_bytes},

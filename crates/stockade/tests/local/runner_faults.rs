@@ -11,7 +11,7 @@ use crate::{
     support::{
         Mark, Running, eventually,
         mark::{ESCAPED, escapes},
-        need, outcome, output, sh,
+        need, outcome, output, python, sh,
     },
 };
 
@@ -21,7 +21,7 @@ const LINGER: &str = "ignore_term()\nwhile True: time.sleep(600)";
 async fn under_way(session: &Session, mark: &Mark, timeout: Duration) -> Running {
     let call = session.call(vec![sh("echo first"), escapes(LINGER)]).env(mark.name(), mark.value());
     let running = Running::until(call.timeout(timeout), "ready").await;
-    assert_eq!(mark.seen_on_host().len(), ESCAPED + 1);
+    mark.count_on_host(ESCAPED + 1).await;
     running
 }
 
@@ -126,4 +126,35 @@ async fn a_block_that_kills_its_keeper_ends_and_the_session_goes_on() {
     mark.gone_from_host().await;
     assert_eq!(outcome(&session, sh("exit 3")).await.exit_code, 3);
     assert_eq!(output(&session, sh("echo goes on")).await, "goes on\n");
+}
+
+#[tokio::test]
+async fn a_cancel_is_bounded_though_the_runner_is_stopped() {
+    let session = start(builder()).await;
+    let runner = runner(&session).await;
+    let token = CancellationToken::new();
+    let call = session.call(vec![sh("echo started; sleep 600")]).timeout(Duration::from_secs(600));
+    let running = Running::until(call.cancellation_token(&token), "started").await;
+    probe::signal(runner, Signal::STOP);
+    let cancelled = Instant::now();
+    token.cancel();
+    let error = running.end().await.expect_err("nobody ends the block");
+    assert!(matches!(error, Error::SessionEnded { fault: Fault::Unresponsive { .. }, .. }), "{error:?}");
+    assert!(cancelled.elapsed() < Duration::from_secs(20), "{:?}", cancelled.elapsed());
+}
+
+#[tokio::test]
+async fn a_block_that_asks_to_be_traced_by_its_keeper_runs_on() {
+    if !need::has_program("python", "python3", &["-c", "import ctypes"]) {
+        return;
+    }
+    let session = start(builder()).await;
+    let code = "import ctypes, os, signal\nctypes.CDLL(None).ptrace(0, 0, 0, 0)\n\
+                os.kill(os.getpid(), signal.SIGCONT)\nprint('goes on')";
+    let block = outcome(&session, python(code)).await;
+    assert_eq!(
+        (block.status, block.exit_code, block.stdout.text().as_ref()),
+        (Status::Exited, 0, "goes on\n")
+    );
+    session.stop().await.expect("it stops");
 }

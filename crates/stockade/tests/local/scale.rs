@@ -146,3 +146,15 @@ async fn a_call_of_many_blocks_and_large_code_is_bounded_by_nothing_but_memory()
     let result = run(&session, &blocks).await;
     assert_eq!(result.output, (0..20).map(|number| format!("{number}\n")).collect::<String>());
 }
+
+#[tokio::test]
+async fn the_largest_output_limit_is_kept_to_the_last_byte() {
+    const LIMIT: u64 = 64 << 20;
+    const PRINTED: u64 = 100 << 20;
+    let session = start(builder().output_limit(LIMIT)).await;
+    let block = outcome(&session, sh(format!("head -c {PRINTED} /dev/zero"))).await;
+    assert_eq!((block.exit_code, block.dropped_bytes), (0, PRINTED - LIMIT));
+    let zeros = block.stdout.as_bytes().iter().filter(|byte| **byte == 0).count();
+    assert_eq!(zeros as u64, LIMIT);
+    assert!(builder().output_limit(LIMIT + 1).build().is_err());
+}

@@ -7,7 +7,7 @@ use stockade::{Error, Fault, Status};
 use crate::{
     probe::{builder, children, ended, runner, start},
     support::{
-        Running, eventually, output, patiently,
+        Running, eventually, need, outcome, output, patiently, python,
         respawn::{Respawned, is_respawned},
         sh,
     },
@@ -84,4 +84,18 @@ async fn no_process_is_left_however_sessions_end() {
     drop(session.call(vec![sh("sleep 600")]).events().expect("the call is valid"));
     patiently("the end", session.stop()).await.expect("it stops");
     eventually("the end of all children", || children().is_empty().then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_temporary_work_dir_goes_however_deep_the_code_has_made_it() {
+    if !need::has_program("python", "python3", &["-c", ""]) {
+        return;
+    }
+    let session = start(builder()).await;
+    let work_dir = session.work_dir().to_owned();
+    let code =
+        "import os\nfor _ in range(20000):\n    os.mkdir('d'); os.chdir('d')\nopen('end', 'w').close()";
+    assert_eq!(outcome(&session, python(code)).await.exit_code, 0);
+    session.stop().await.expect("it stops");
+    assert!(!work_dir.exists());
 }

@@ -88,3 +88,13 @@ async fn an_environment_that_can_not_be_made_is_an_error_that_says_why() {
     }
     assert_eq!(fs::read_to_string(&file).expect("it is kept"), "mine");
 }
+
+#[tokio::test]
+async fn a_directory_that_is_no_environment_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    fs::write(directory.path().join("notes.txt"), "mine").expect("it is written");
+    let executor = builder().virtual_env(directory.path()).build().expect("the options are valid");
+    let error = executor.start().await.expect_err("it is no environment");
+    assert!(matches!(error, Error::VirtualEnv { .. }), "{error:?}");
+    assert_eq!(fs::read_to_string(directory.path().join("notes.txt")).expect("it is there"), "mine");
+}

@@ -104,8 +104,8 @@ async fn nothing_survives_the_death_of_the_host_program(place: &dyn Place) {
     let test = format!("cases::survivors::{}::nothing_survives_the_death_of_the_host_program", place.name());
     let mut host = Respawned::new(&test);
     let (left, running) = (Mark::of(&host.hear()), Mark::of(&host.hear()));
-    assert_eq!(left.seen_on_host().len(), ESCAPED);
-    assert_eq!(running.seen_on_host().len(), ESCAPED + 1);
+    left.count_on_host(ESCAPED).await;
+    running.count_on_host(ESCAPED + 1).await;
     host.kill();
     left.gone_from_host().await;
     running.gone_from_host().await;

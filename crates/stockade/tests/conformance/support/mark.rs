@@ -127,6 +127,11 @@ impl Mark {
         processes.filter(marked).map(|directory| describe(&directory)).collect()
     }
 
+    /// Waits until so many processes are seen: one that is about to execute its program shows no environment.
+    pub(crate) async fn count_on_host(&self, expected: usize) {
+        eventually("all marked processes", || (self.seen_on_host().len() == expected).then_some(())).await;
+    }
+
     /// Waits until nobody on this host has it.
     pub(crate) async fn gone_from_host(&self) {
         eventually("the end of all marked processes", || self.seen_on_host().is_empty().then_some(())).await;
