@@ -158,3 +158,14 @@ async fn the_largest_output_limit_is_kept_to_the_last_byte() {
     assert_eq!(zeros as u64, LIMIT);
     assert!(builder().output_limit(LIMIT + 1).build().is_err());
 }
+
+#[tokio::test]
+async fn ten_gigabytes_of_output_are_counted_to_the_byte() {
+    const PRINTED: u64 = 10 << 30;
+    let session = start(builder()).await;
+    let blocks = vec![sh(format!("head -c {PRINTED} /dev/zero; echo end"))];
+    let result = session.call(blocks).timeout(Duration::from_secs(600)).run().await.expect("it runs");
+    let block = &result.blocks[0];
+    assert_eq!((block.exit_code, block.dropped_bytes), (0, PRINTED + 4 - (1 << 20)));
+    assert!(block.stdout.as_bytes().ends_with(b"\0end\n"));
+}
