@@ -11,6 +11,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 use serde_bytes::ByteBuf;
+use stockade_runner::removal::remove_all;
 
 use crate::{
     CodeBlock, Session,
@@ -101,7 +102,7 @@ async fn make(session: &Session, directory: &Path) -> Result<()> {
     let made = session.call(&blocks[..]).env("STOCKADE_VENV", directory).timeout(TIME_TO_MAKE).run().await?;
     if made.exit_code != 0 || !directory.join("bin/python").exists() {
         // It was missing, empty, or left unfinished by one of us.
-        let _ = fs::remove_dir_all(directory);
+        let _ = remove_all(directory);
         let _ = fs::remove_file(&mark);
         return Err(refused(made.output.trim_end().to_owned()));
     }

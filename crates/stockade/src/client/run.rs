@@ -104,9 +104,7 @@ impl RunHandle {
         }
         Poll::Ready(event)
     }
-}
 
-impl RunHandle {
     /// Gives the runner credit for what was taken, now and then.
     fn taken(&mut self, length: usize) {
         self.events.queued.fetch_sub(length, Ordering::Relaxed);
