@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::setup;
+use crate::{containers::Containers, setup};
 
 /// The benchmarks are built on request alone. The tests of their arithmetic, and the lints, are such a request.
 const WITH_BENCH: [&str; 2] = ["--features", "xtask/bench"];
@@ -16,13 +16,16 @@ const WITH_BENCH: [&str; 2] = ["--features", "xtask/bench"];
 /// Sets the machine up and runs all tests, those in documentation included.
 pub(crate) fn test(passed_on: &[&str]) -> Result<(), String> {
     let path = setup::prepare_for_tests()?;
+    let containers = Containers::prepare();
+    let mut environment = vec![("PATH", path)];
+    environment.extend(containers.environment());
     let mut arguments = vec!["test", "--locked"];
     if !selects_packages(passed_on) {
         arguments.push("--workspace");
         arguments.extend(WITH_BENCH);
     }
     arguments.extend(passed_on);
-    cargo(&arguments, &[("PATH", path)])
+    cargo(&arguments, &environment)
 }
 
 /// Builds and runs the benchmarks. Their table is all that is written to stdout.
@@ -34,7 +37,15 @@ pub(crate) fn bench(passed_on: &[&str]) -> Result<(), String> {
     arguments.extend(passed_on);
     let mut environment = vec![("PATH", path)];
     environment.extend(memory_for_files().map(|folder| ("TMPDIR", folder)));
+    let containers = wants_containers(passed_on).then(Containers::prepare);
+    environment.extend(containers.iter().flat_map(Containers::environment));
     cargo(&arguments, &environment)
+}
+
+/// Whether rows are asked for that run in containers: all are, unless some are named.
+fn wants_containers(rows: &[&str]) -> bool {
+    let mut named = rows.iter().filter(|row| !row.starts_with('-')).peekable();
+    named.peek().is_none() || named.any(|row| row.starts_with("docker"))
 }
 
 /// Where a file system in memory keeps temporary files. Blocks and their bare counterparts save files there, for
@@ -79,6 +90,25 @@ pub(crate) fn run(command: &mut Command, line: &str) -> Result<(), String> {
     say(line);
     let status = command.stdin(Stdio::null()).status().map_err(|error| format!("start {line}: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("{line} failed ({status})")) }
+}
+
+/// Runs `command` without a word, and returns what it prints.
+pub(crate) fn output(command: &mut Command) -> Result<String, String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let done = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let done = done.map_err(|error| format!("start {name}: {error}"))?;
+    if done.status.success() {
+        Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+    } else {
+        Err(format!("{name} failed ({})", done.status))
+    }
+}
+
+/// Whether `program` is there and does what it is asked for.
+pub(crate) fn succeeds(program: &Path, arguments: &[&str]) -> bool {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 /// A progress line. On stderr, where cargo's own are.

@@ -1,8 +1,10 @@
 //! `cargo xtask`: everything that is done to this project and is not plain cargo, in Rust, so that a checkout
 //! and cargo are enough. Owns the list of commands; what they run is in `commands`, what the tests need of the
-//! machine in `setup`.
+//! machine in `setup` and `containers`.
 
 mod commands;
+mod containers;
+mod debian;
 mod setup;
 
 use std::{env, process::ExitCode};
@@ -10,8 +12,8 @@ use std::{env, process::ExitCode};
 const HELP: &str = "\
 Usage: cargo xtask <command>
 
-  test [-- ARGUMENTS]   install what the tests need where that is possible, and run them all;
-                        ARGUMENTS go to `cargo test`
+  test [-- ARGUMENTS]   install what the tests need where that is possible, start Docker and Podman
+                        for them, and run them all; ARGUMENTS go to `cargo test`
   bench [--quick] [ROW…]
                         what Stockade costs beside bare processes, as a table; --help lists the rows
   check                 formatting, lints and documentation, with warnings denied

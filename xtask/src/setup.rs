@@ -1,17 +1,20 @@
 //! What the tests and checks need of the machine: the interpreters whose code is run, and cargo's fmt and clippy.
-//! Owns the list, and installs what is missing where it may (as root on a Debian, with apt-get). Elsewhere it
+//! Owns the list, and has what is missing installed where that is possible (as root on a Debian). Elsewhere it
 //! says what is missing and goes on: the tests themselves skip, or fail where `STOCKADE_TEST_REQUIRE` says so.
 
 use std::{
     env,
     ffi::OsString,
     fs, io,
-    os::unix::fs::{MetadataExt, symlink},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
-use crate::commands::{run, say};
+use crate::{
+    commands::{run, say, succeeds},
+    debian,
+};
 
 /// A program that tests run code with.
 struct Need {
@@ -50,7 +53,7 @@ pub(crate) fn prepare_for_tests() -> Result<OsString, String> {
     let missing: Vec<_> = NEEDS.iter().filter(|need| !usable(need)).collect();
     if missing.is_empty() {
         say("all that the tests need is installed");
-    } else if let Err(reason) = install(&missing) {
+    } else if let Err(reason) = debian::install(&packages(&missing)) {
         say(&reason);
     }
     let missing: Vec<_> = missing.into_iter().filter(|need| !usable(need)).collect();
@@ -80,32 +83,6 @@ pub(crate) fn prepare_for_checks() -> Result<(), String> {
         .map_err(|failure| format!("{failure}: the checks need {}", missing.join(" and ")))
 }
 
-fn install(missing: &[&Need]) -> Result<(), String> {
-    // The effective user owns what this process shows of itself.
-    let root = fs::metadata("/proc/self").is_ok_and(|found| found.uid() == 0);
-    if !root {
-        return Err("not root: nothing is installed".into());
-    }
-    if !succeeds(Path::new("apt-get"), &["--version"]) {
-        return Err("there is no apt-get: nothing is installed".into());
-    }
-    // An old list may still do, so the installation is tried in any case.
-    if let Err(failure) = apt_get(&["update"]) {
-        say(&failure);
-    }
-    let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
-    arguments.extend(packages(missing));
-    apt_get(&arguments)
-}
-
-/// Runs apt-get so that it asks nothing and waits for another one to finish.
-fn apt_get(arguments: &[&str]) -> Result<(), String> {
-    let mut command = Command::new("apt-get");
-    command.args(["-qq", "-o", "DPkg::Lock::Timeout=120"]).args(arguments);
-    command.env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
-    run(&mut command, &format!("apt-get {}", arguments.join(" ")))
-}
-
 fn packages(needs: &[&Need]) -> Vec<&'static str> {
     needs.iter().flat_map(|need| need.packages).copied().collect()
 }
@@ -121,12 +98,6 @@ fn works(need: &Need, program: &Path) -> bool {
 
 fn system_program(need: &Need) -> PathBuf {
     Path::new(SYSTEM_PROGRAMS).join(need.program)
-}
-
-fn succeeds(program: &Path, arguments: &[&str]) -> bool {
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
 }
 
 /// PATH, with a directory before it of links to the system's programs where PATH leads to one that does not work.

@@ -11,6 +11,7 @@
 
 mod bare;
 mod blocks;
+mod docker;
 mod endings;
 mod output;
 mod procfs;
@@ -45,6 +46,10 @@ const GROUPS: &[Group] = &[
     Group { name: "runner", about: "size and memory of the idle runner", measure: runner::size_and_memory },
     Group { name: "sessions", about: "1 000 sessions at once", measure: sessions::many_at_once },
     Group { name: "blocks", about: "10 000 blocks in one session", measure: sessions::many_blocks },
+    Group { name: "docker", about: "blocks in a container, alone and at once", measure: docker::blocks },
+    Group { name: "docker-start", about: "start and stop of a container", measure: docker::start_and_stop },
+    Group { name: "docker-many", about: "50 containers at once", measure: docker::many },
+    Group { name: "docker-cycles", about: "1 000 times start and stop", measure: docker::cycles },
 ];
 
 fn main() -> ExitCode {
@@ -75,7 +80,7 @@ fn main() -> ExitCode {
 }
 
 fn help() -> String {
-    let rows = GROUPS.iter().map(|group| format!("  {:<10} {}\n", group.name, group.about));
+    let rows = GROUPS.iter().map(|group| format!("  {:<13} {}\n", group.name, group.about));
     format!(
         "Usage: cargo xtask bench [--quick] [ROW…]\n\n{}\nWith --quick there are fewer rounds, blocks and sessions.\n",
         rows.collect::<String>()
