@@ -52,6 +52,19 @@ impl Environment {
         Self(variables)
     }
 
+    /// These variables, with those by which programs know whose they are set for this user.
+    pub(crate) fn of_user(mut self, name: Option<&OsStr>, home: &OsStr) -> Self {
+        self.0.insert("HOME".into(), home.to_owned());
+        for variable in ["USER", "LOGNAME"] {
+            match name {
+                Some(name) => self.0.insert(variable.into(), name.to_owned()),
+                // Without a name, ours would be a lie.
+                None => self.0.remove(OsStr::new(variable)),
+            };
+        }
+        self
+    }
+
     /// These variables with `added` over them. What can't be passed to a process (an empty name, `=` in a name,
     /// a NUL) is left out; hosts refuse it before.
     pub(crate) fn with(&self, added: &[Variable]) -> Self {

@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     ffi::OsStr,
     os::{
-        fd::OwnedFd,
+        fd::{AsFd, OwnedFd},
         unix::ffi::{OsStrExt, OsStringExt},
     },
     path::{Path, PathBuf},
@@ -18,6 +18,7 @@ use std::{
 
 use rustix::{
     fs::{AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxFlags, openat, statx},
+    io::Errno,
     time::{ClockId, clock_gettime},
 };
 use serde_bytes::ByteBuf;
@@ -31,7 +32,7 @@ use crate::{
 const BUDGET: Duration = Duration::from_millis(5);
 const MAX_ENTRIES: usize = 10_000;
 /// Directories below the workspace are followed this deep; each level holds a descriptor.
-const MAX_DEPTH: usize = 64;
+pub(crate) const MAX_DEPTH: usize = 64;
 /// How far a file system's clock can be behind: two ticks of the slowest, for the kernel counts whole ones only.
 const TICK: Duration = Duration::from_millis(40);
 
@@ -93,8 +94,19 @@ impl Scanner {
     }
 }
 
+/// Opens a directory of the workspace that is looked into; `None` for one that is passed over.
+pub(crate) fn look_into(parent: impl AsFd, name: &OsStr) -> Result<Option<OwnedFd>, Errno> {
+    if PASSED_OVER.iter().any(|passed_over| name == *passed_over) {
+        return Ok(None);
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = openat(parent, name, flags, Mode::empty())?;
+    let marker = statx(&directory, VIRTUAL_ENVIRONMENT, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE);
+    Ok(marker.is_err().then_some(directory))
+}
+
 /// Whether a name is one that was made from code: the file of a block that runs beside this one.
-fn is_generated(name: &OsStr) -> bool {
+pub(crate) fn is_generated(name: &OsStr) -> bool {
     let hash =
         name.as_bytes().strip_prefix(b"tmp_code_").and_then(|rest| rest.split(|&byte| byte == b'.').next());
     hash.is_some_and(|hash| hash.len() == 64 && hash.iter().all(u8::is_ascii_hexdigit))
@@ -144,17 +156,9 @@ impl Walk<'_> {
         path: &Path,
         depth: usize,
     ) -> Result<(), OutOfBudget> {
-        if PASSED_OVER.iter().any(|passed_over| name == *passed_over) {
-            return Ok(());
-        }
+        let Ok(Some(directory)) = look_into(parent, name) else { return Ok(()) };
         if depth == MAX_DEPTH {
             return Err(OutOfBudget);
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let Ok(directory) = openat(parent, name, flags, Mode::empty()) else { return Ok(()) };
-        let marker = statx(&directory, VIRTUAL_ENVIRONMENT, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE);
-        if marker.is_ok() {
-            return Ok(());
         }
         self.directory(&directory, &path.join(name), depth + 1)
     }

@@ -7,12 +7,16 @@
 //! which means nothing else on a Linux file: so whoever runs it last, in whatever process, knows that it is
 //! theirs to remove, and nobody removes what somebody wanted kept. It is removed under an exclusive lock, and
 //! whoever takes a lock makes sure afterwards that the name still leads to the file that he locked.
+//!
+//! What the host itself puts there and takes from there is `transfer`'s part.
+
+mod transfer;
 
 use std::{
     ffi::OsStr,
     fs::File,
     io::{self, Read, Seek, Write},
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     rc::Rc,
 };
@@ -25,6 +29,8 @@ use rustix::{
     io::Errno,
 };
 
+use crate::handover::Owner;
+
 /// How often a file may be replaced under our hands before we look again later.
 const REPLACED_AT_MOST: usize = 16;
 
@@ -34,6 +40,8 @@ pub(crate) struct Workspace {
     path: PathBuf,
     directory: Rc<OwnedFd>,
     cleanup: bool,
+    /// Who gets what we make there; whoever this process runs as, otherwise.
+    owner: Option<Owner>,
 }
 
 /// A file of a run, locked for as long as this lives.
@@ -46,7 +54,7 @@ pub(crate) struct SavedFile {
     file: File,
     /// It was not there before.
     made: bool,
-    generated: bool,
+    origin: Origin,
     /// Its identity and time of change, as saved.
     pub(crate) stamp: Stamp,
 }
@@ -73,6 +81,18 @@ impl Stamp {
     }
 }
 
+/// Who chose a file's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The block, or the host.
+    Named,
+    /// We did, from the code.
+    Generated {
+        /// It is to be removed when nobody runs it any more.
+        discard: bool,
+    },
+}
+
 /// A directory and a name in it.
 #[derive(Debug)]
 struct Place {
@@ -89,6 +109,12 @@ pub(crate) enum SaveError {
     /// There is something else of that name.
     #[error("{} is there and is not a regular file", .0.display())]
     NotRegular(PathBuf),
+    /// The same, where a link is wanted.
+    #[error("{} is there and is not a symbolic link", .0.display())]
+    NotSymlink(PathBuf),
+    /// A part of a file does not follow the last one.
+    #[error("{} has {size} bytes, and the part begins at {offset}", .name.display())]
+    Misplaced { name: PathBuf, size: u64, offset: u64 },
     /// A part of the name is a file, or too long, or somebody else's.
     #[error("{} can't be written: {errno}", .name.display())]
     Refused { name: PathBuf, errno: Errno },
@@ -116,7 +142,26 @@ impl Workspace {
             rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
             AtFlags::EACCESS,
         )?;
-        Ok(Self { path: path.to_owned(), directory: directory.into(), cleanup })
+        Ok(Self { path: path.to_owned(), directory: directory.into(), cleanup, owner: None })
+    }
+
+    /// From now on gives what is made there to `owner`, as far as the file system lets us.
+    pub(crate) fn give_to(&mut self, owner: Owner) {
+        self.owner = Some(owner);
+    }
+
+    fn give(&self, made: impl AsFd) {
+        if let Some(owner) = self.owner {
+            let _ = owner.take(made);
+        }
+    }
+
+    /// The same for what can't be opened, as a link can't.
+    fn give_entry(&self, directory: &OwnedFd, name: &Path) {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        if self.owner.is_some() {
+            let _ = openat(directory, name, flags, Mode::empty()).map(|made| self.give(made));
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -137,15 +182,22 @@ impl Workspace {
     }
 
     /// Saves a file under a name that its contents gave it. Many runs can hold it, with a shared lock: whoever
-    /// finds less in it than there should be waits until who made it has written it or is gone.
-    pub(crate) fn save_generated(&self, name: &str, contents: &[u8]) -> Result<SavedFile, SaveError> {
-        self.save(Path::new(name), true, |saved| {
+    /// finds less in it than there should be waits until who made it has written it or is gone. It is cleaned up
+    /// as the session wants it, or to be `discard`ed in any case.
+    pub(crate) fn save_generated(
+        &self,
+        name: &str,
+        contents: &[u8],
+        discard: bool,
+    ) -> Result<SavedFile, SaveError> {
+        let discard = discard || self.cleanup;
+        self.save(Path::new(name), Origin::Generated { discard }, |saved| {
             lock(&saved.file, FlockOperation::NonBlockingLockShared)?;
             if saved.made {
                 return fill(&saved.file, contents);
             }
             let stat = fstat(&saved.file)?;
-            if !self.cleanup {
+            if !discard {
                 unmark(&saved.file, &stat);
             }
             if !saved.holds(&stat, contents)? {
@@ -159,7 +211,7 @@ impl Workspace {
 
     /// Saves a file under a name that was asked for, relative and without `..`. One run holds it.
     pub(crate) fn save_named(&self, name: &Path, contents: &[u8]) -> Result<SavedFile, SaveError> {
-        self.save(name, false, |saved| {
+        self.save(name, Origin::Named, |saved| {
             lock(&saved.file, FlockOperation::NonBlockingLockExclusive)?;
             overwrite(&saved.file, contents)
         })
@@ -168,11 +220,11 @@ impl Workspace {
     fn save(
         &self,
         name: &Path,
-        generated: bool,
+        origin: Origin,
         fill: impl Fn(&SavedFile) -> Result<(), SaveError>,
     ) -> Result<SavedFile, SaveError> {
         for _ in 0..REPLACED_AT_MOST {
-            let Some(mut saved) = self.open_file(name, generated)? else { continue };
+            let Some(mut saved) = self.open_file(name, origin)? else { continue };
             if let Err(error) = fill(&saved) {
                 saved.release();
                 return Err(error);
@@ -188,13 +240,14 @@ impl Workspace {
     }
 
     /// Makes a regular file and its parents, or opens the one that is there. `None` when it has just been removed.
-    fn open_file(&self, name: &Path, generated: bool) -> Result<Option<SavedFile>, SaveError> {
-        let place = self.make_parents(name)?;
+    fn open_file(&self, name: &Path, origin: Origin) -> Result<Option<SavedFile>, SaveError> {
+        let place = self.place(name, enter)?;
         // NONBLOCK: a FIFO must not make us wait for its reader, which may never come.
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let open = |flags, mode| openat(&place.directory, &place.name, flags, mode);
         // The mark is there from the beginning, so that what a process leaves that dies in between is removed too.
-        let mark = if generated && self.cleanup { Mode::SVTX } else { Mode::empty() };
+        let marked = origin == Origin::Generated { discard: true };
+        let mark = if marked { Mode::SVTX } else { Mode::empty() };
         let (file, made) =
             match open(flags | OFlags::CREATE | OFlags::EXCL, Mode::from_raw_mode(0o666) | mark) {
                 Err(Errno::EXIST) => (open(flags, Mode::empty()), false),
@@ -205,26 +258,43 @@ impl Workspace {
             Err(Errno::NOENT) if !made => return Ok(None),
             Err(errno) => return Err(explain(&place.directory, place.name.as_os_str(), errno, name)),
         };
+        if made {
+            self.give(&file);
+        }
         let stat = fstat(&file)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(SaveError::NotRegular(name.to_owned()));
         }
         let stamp = Stamp::of(&stat);
-        Ok(Some(SavedFile { name: name.to_owned(), place, file, made, generated, stamp }))
+        Ok(Some(SavedFile { name: name.to_owned(), place, file, made, origin, stamp }))
     }
 
-    fn make_parents(&self, name: &Path) -> Result<Place, SaveError> {
+    /// The directory that holds the name, and the last of the name. Each directory on the way is opened by `step`.
+    fn place(&self, name: &Path, step: Step) -> Result<Place, SaveError> {
         let bad_name = || SaveError::Refused { name: name.to_owned(), errno: Errno::INVAL };
         let file_name = name.file_name().ok_or_else(bad_name)?;
-        let mut directory = Rc::clone(&self.directory);
-        let mut walked = PathBuf::new();
-        for component in name.parent().into_iter().flatten() {
-            walked.push(component);
-            directory = enter(&directory, component, &walked)?.into();
-        }
+        let directory = self.descend(name.parent().unwrap_or(Path::new("")), step)?;
         Ok(Place { directory, name: PathBuf::from(file_name) })
     }
+
+    fn descend(&self, path: &Path, step: Step) -> Result<Rc<OwnedFd>, SaveError> {
+        let mut directory = Rc::clone(&self.directory);
+        let mut walked = PathBuf::new();
+        for component in path {
+            walked.push(component);
+            let (next, made) = step(&directory, component, &walked)?;
+            if made {
+                self.give(&next);
+            }
+            directory = next.into();
+        }
+        Ok(directory)
+    }
 }
+
+/// Opens the directory of a name in another one, and tells whether it was made; what was walked until there is for the
+/// error.
+type Step = fn(&OwnedFd, &OsStr, &Path) -> Result<(OwnedFd, bool), SaveError>;
 
 fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     // The path was free of links when the session started.
@@ -232,18 +302,29 @@ fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(openat(CWD, path, flags, Mode::empty())?)
 }
 
+/// Opens the directory `name` in `parent`.
+fn follow(parent: &OwnedFd, name: &OsStr, walked: &Path) -> Result<(OwnedFd, bool), SaveError> {
+    let opened = open_below(parent, name).map(|directory| (directory, false));
+    opened.map_err(|errno| explain(parent, name, errno, walked))
+}
+
 /// Opens the directory `name` in `parent`, and makes it where it is missing.
-fn enter(parent: &OwnedFd, name: &OsStr, walked: &Path) -> Result<OwnedFd, SaveError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = || openat(parent, name, flags, Mode::empty());
-    let opened = match open() {
+fn enter(parent: &OwnedFd, name: &OsStr, walked: &Path) -> Result<(OwnedFd, bool), SaveError> {
+    let open = |made| open_below(parent, name).map(|directory| (directory, made));
+    let opened = match open(false) {
         Err(Errno::NOENT) => match mkdirat(parent, name, Mode::from_raw_mode(0o777)) {
-            Ok(()) | Err(Errno::EXIST) => open(),
+            Ok(()) => open(true),
+            Err(Errno::EXIST) => open(false),
             Err(errno) => Err(errno),
         },
         opened => opened,
     };
     opened.map_err(|errno| explain(parent, name, errno, walked))
+}
+
+fn open_below(parent: &OwnedFd, name: &OsStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(parent, name, flags, Mode::empty())
 }
 
 /// What refusing to open `name` in `directory` means for a block that is to be saved as `shown`.
@@ -326,7 +407,10 @@ impl SavedFile {
     /// Gives the lock back, and removes the file when it is to be cleaned up and nobody else runs it. What is left
     /// of a removed file is given to the caller: its last descriptor takes long to close.
     pub(crate) fn release(self) -> Option<File> {
-        let stat = if self.generated { fstat(&self.file).ok()? } else { return None };
+        if self.origin == Origin::Named {
+            return None;
+        }
+        let stat = fstat(&self.file).ok()?;
         let marked = Mode::from_raw_mode(stat.st_mode).contains(Mode::SVTX);
         let last = || lock(&self.file, FlockOperation::NonBlockingLockExclusive).is_ok();
         if !marked || !last() || !self.place.leads_to(&stat).unwrap_or(false) {
@@ -395,8 +479,8 @@ mod tests {
     fn the_last_run_of_a_generated_file_removes_it() {
         let (folder, workspace) = workspace(true);
         let (one, two) = (
-            workspace.save_generated("g", b"1").expect("one"),
-            workspace.save_generated("g", b"1").expect("two"),
+            workspace.save_generated("g", b"1", false).expect("one"),
+            workspace.save_generated("g", b"1", false).expect("two"),
         );
         one.release();
         assert!(folder.path().join("g").exists());
@@ -409,8 +493,8 @@ mod tests {
         let (folder, cleaning) = workspace(true);
         let keeping = Workspace::open(folder.path(), false).expect("open");
         let (one, two) = (
-            cleaning.save_generated("g", b"1").expect("one"),
-            keeping.save_generated("g", b"1").expect("two"),
+            cleaning.save_generated("g", b"1", false).expect("one"),
+            keeping.save_generated("g", b"1", false).expect("two"),
         );
         two.release();
         one.release();

@@ -4,14 +4,20 @@
 
 use std::{
     fs::Permissions,
-    os::{fd::OwnedFd, unix::fs::PermissionsExt},
+    io,
+    os::{
+        fd::OwnedFd,
+        unix::fs::{PermissionsExt, lchown},
+    },
     path::{Path, PathBuf},
     rc::Rc,
     time::{Duration, Instant},
 };
 
+use tempfile::TempDir;
+
 use super::{
-    Engine, Handled, failed, failure,
+    Engine, Handled, Session, failed, failure,
     run::{self, Block, Live, Phase, Purpose, Run, Shim, to_bytes},
 };
 use crate::{
@@ -21,7 +27,7 @@ use crate::{
     language::Language,
     os::{
         descriptors,
-        process::{Program, Stage},
+        process::{Credentials, Program, Stage},
     },
     outcome::{Outcome, Status},
     source::{FileName, Source},
@@ -69,6 +75,8 @@ struct Plan {
     name: FileName,
     contents: Vec<u8>,
     environment: Rc<Environment>,
+    /// A generated file is removed, whatever the session does with them.
+    discard: bool,
 }
 
 /// What keeps a run from starting.
@@ -141,6 +149,7 @@ impl Engine {
                 added => session.environment.with(added).into(),
             },
             language: language.clone(),
+            discard: spec.discard_file,
         })
     }
 
@@ -193,7 +202,8 @@ impl Engine {
         if self.runs.values().any(asked) {
             return Obstacle::Later;
         }
-        let program = run::probe(found, &shim.environment, self.descriptor_limits);
+        let Some(session) = &self.session else { return Obstacle::Later };
+        let program = run::probe(found, &shim.environment, &session.attributes);
         let id = self.next_probe;
         self.next_probe += 1;
         let process = self.order(id, &program, false);
@@ -220,7 +230,7 @@ impl Engine {
         let workspace = &self.session.as_ref().ok_or(Obstacle::Later)?.workspace;
         let saved = match &plan.name {
             FileName::Generated(name) if plan.language.runs() => {
-                workspace.save_generated(name, &plan.contents)
+                workspace.save_generated(name, &plan.contents, plan.discard)
             }
             // What is only saved is there to stay, whoever chose its name.
             FileName::Generated(name) => workspace.save_named(Path::new(name), &plan.contents),
@@ -261,18 +271,16 @@ impl Engine {
         file: SavedFile,
     ) -> Result<(), Obstacle> {
         let path = self.path_of(&file);
-        let private = Permissions::from_mode(0o700);
-        let make = || tempfile::Builder::new().prefix("stockade-").permissions(private).tempdir();
-        let scratch = interpreter.command.compiles().then(make).transpose();
-        let scratch = match scratch {
+        let attributes = &self.session.as_ref().ok_or(Obstacle::Later)?.attributes;
+        let make = || make_scratch(attributes.credentials.as_ref());
+        let scratch = match interpreter.command.compiles().then(make).transpose() {
             Ok(scratch) => scratch,
             Err(error) => {
                 file.release();
                 return Err(broken(failed("make a folder for the compiled program", &error)));
             }
         };
-        let limits = self.descriptor_limits;
-        let program = run::program(interpreter, &path, scratch.as_ref(), &plan.environment, limits);
+        let program = run::program(interpreter, &path, scratch.as_ref(), &plan.environment, attributes);
         let process = match self.order(spec.run, &program, spec.merge_streams) {
             Ok(process) => process,
             Err(failure) => {
@@ -307,11 +315,13 @@ impl Engine {
                 pipes.push(pipe);
                 end
             };
+            let kills_before = self.session.as_ref().map_or(0, Session::out_of_memory_kills);
             let started = Instant::now();
             Ok(Ordered {
                 keeper: self.order_keeper(id, program, &stdout, &stderr)?,
                 pipes: pipes.clone(),
                 started,
+                kills_before,
             })
         })();
         ordered.map_err(|error| {
@@ -359,6 +369,8 @@ impl Engine {
             started: process.started,
             phase: Phase::Running { until },
             end: None,
+            kills_before: process.kills_before,
+            out_of_memory: false,
         };
         self.runs.insert(id, run);
     }
@@ -384,6 +396,17 @@ struct Ordered {
     keeper: u64,
     pipes: Vec<u64>,
     started: Instant,
+    kills_before: u64,
+}
+
+/// A folder for a compiled program. It is for nobody but the blocks' user.
+fn make_scratch(user: Option<&Credentials>) -> io::Result<TempDir> {
+    let private = Permissions::from_mode(0o700);
+    let folder = tempfile::Builder::new().prefix("stockade-").permissions(private).tempdir()?;
+    if let Some(Credentials { uid, gid, .. }) = user {
+        lchown(&folder, Some(*uid), Some(*gid))?;
+    }
+    Ok(folder)
 }
 
 /// As in a shell: 127 for a program that is not there, 126 for one that can't be executed.

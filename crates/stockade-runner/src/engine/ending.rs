@@ -1,5 +1,5 @@
 //! How runs and the session end. Owns the steps from a deadline or a cancel to the last process's end, the
-//! drain of what was printed, and the end of everything.
+//! drain of what was printed, and the end of everything, after which what was made is handed over.
 
 use std::{
     collections::HashSet,
@@ -13,10 +13,11 @@ use rustix::{
 };
 
 use super::{
-    Engine, Handled,
+    Engine, Handled, Session,
     run::{Phase, Purpose, Reason, Run},
 };
 use crate::{
+    handover::Handover,
     keeper::Report,
     os::process,
     outcome::{Outcome, Status},
@@ -192,8 +193,14 @@ impl Engine {
     }
 
     fn finish_block(&mut self, mut run: Run, survivors: Vec<u32>) -> Handled {
-        let (id, session) = (run.id, self.session.as_ref());
+        let (id, mut session) = (run.id, self.session.as_mut());
         let Purpose::Block(block) = &run.purpose else { return Ok(()) };
+        if let Some(Session { workspace, handover: Some(handover), .. }) = session.as_deref_mut() {
+            // Before the scan, for it changes what the scan is to remember.
+            handover.after_block(workspace.directory());
+        }
+        run.out_of_memory = run.was_killed()
+            && session.as_deref().is_some_and(|session| session.out_of_memory_kills() > run.kills_before);
         let directory = session.map(|session| session.workspace.directory());
         let manifest = directory.map(|directory| self.scanner.scan(directory, &run.since, block.file.stamp));
         let outcome = run.outcome(block, manifest.unwrap_or_default(), survivors);
@@ -242,12 +249,27 @@ impl Engine {
             let _ = self.cancel_waiting(0);
         }
         self.end_trees();
+        // One walk at the end is for all the runs that end here.
+        let handover = self.session.as_mut().and_then(|session| session.handover.take());
         self.cancel_all();
         self.end_own();
         let own: HashSet<Pid> = self.own_pids().into_iter().collect();
         // Our own have been sent KILL; a machine that has not come to it yet will.
         let others = tree::descendants(&[getpid()]).into_iter().filter(|pid| !own.contains(pid));
-        to_numbers(tree::alive(others))
+        let survivors = to_numbers(tree::alive(others));
+        if let Some(handover) = handover {
+            self.hand_over(&handover);
+        }
+        survivors
+    }
+
+    /// Gives all that was made in the workspace to its owner, if it is to stay.
+    fn hand_over(&mut self, handover: &Handover) {
+        if let Some(session) = self.session.as_mut().filter(|session| !session.remove_workspace) {
+            // It may have been replaced; one that is gone needs nothing.
+            let _ = session.workspace.refresh();
+            handover.at_end(session.workspace.directory());
+        }
     }
 
     /// Removes the workspace, where that was asked for.

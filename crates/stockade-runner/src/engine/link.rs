@@ -34,6 +34,9 @@ pub enum Transport {
     LocalSocket,
     /// Stdin and stdout are the two directions of the stream.
     Stdio,
+    /// As [`Stdio`](Self::Stdio), until the end of the stream. Then the runner waits for another host, beside its
+    /// executable, if the last one has said by what token it is known.
+    Linger,
 }
 
 /// Why the stream is of no more use.
@@ -69,20 +72,29 @@ impl Link {
         let from_host = descriptors::take_standard(STDIN)?;
         let (to_host, host) = match transport {
             Transport::LocalSocket => (from_host.try_clone()?, Some(descriptors::take_standard(STDOUT)?)),
-            Transport::Stdio => (descriptors::take_standard(STDOUT)?, None),
+            Transport::Stdio | Transport::Linger => (descriptors::take_standard(STDOUT)?, None),
         };
+        Ok((Self::new(from_host, to_host)?, host))
+    }
+
+    /// A stream to a host that has come later.
+    pub(crate) fn over(socket: OwnedFd) -> io::Result<Self> {
+        let to_host = socket.try_clone()?;
+        Self::new(socket, to_host)
+    }
+
+    fn new(from_host: OwnedFd, to_host: OwnedFd) -> io::Result<Self> {
         for direction in [&from_host, &to_host] {
             fcntl_setfl(direction, fcntl_getfl(direction)? | OFlags::NONBLOCK)?;
         }
-        let link = Self {
+        Ok(Self {
             from_host,
             to_host,
             decoder: Decoder::new(),
             backlog: VecDeque::new(),
             scratch: vec![0; READ_SIZE].into(),
             heard: Instant::now(),
-        };
-        Ok((link, host))
+        })
     }
 
     /// Reads what is there.

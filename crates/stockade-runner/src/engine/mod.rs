@@ -4,7 +4,7 @@
 //!
 //! It ends everything it started and returns at the first of: the end of the stream, a frame that is none, the
 //! death of the host's process, silence of the host for longer than was agreed, `Stop`, and SIGTERM, SIGINT or
-//! SIGHUP.
+//! SIGHUP. A runner that may outlive its host then waits for the next, which gets an engine of its own.
 
 mod admission;
 mod ending;
@@ -16,19 +16,20 @@ mod processes;
 mod reactor;
 mod requests;
 mod run;
+mod session;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     fs::File,
     io::{self, Write},
     os::fd::OwnedFd,
-    path::PathBuf,
-    rc::Rc,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 pub use link::Transport;
 use rustix::process::Pid;
+use serde_bytes::ByteBuf;
 
 use self::{
     admission::Waiting,
@@ -37,43 +38,81 @@ use self::{
     pipes::Pipes,
     reactor::{Reactor, Token},
     run::{Run, Shim},
+    session::Session,
 };
 use crate::{
-    environment::Environment,
+    changes::Snapshot,
+    delivery,
+    door::Door,
     keeper::Zygote,
-    language::Languages,
     manifest::Scanner,
     os::{descriptors, signals},
     wire::message::{Failure, Reply, RunId, VERSION},
-    workspace::Workspace,
 };
 
 /// One read of a pipe. As large as a busy pipe's size, so that the reader is woken once for a full pipe.
 const READ_SIZE: usize = 1 << 20;
+/// How long a host that has come later may be silent before it has started a session: it keeps others out.
+const UNTIL_START: Duration = Duration::from_secs(10);
 
-/// Prepares this process to be a runner and serves the host until its end.
+/// Prepares this process to be a runner and serves the host until its end, and others after it where the transport
+/// and the host say so.
 ///
 /// # Errors
 ///
-/// When the process can't be prepared: no descriptors, no memory for a first process.
+/// When the process can't be prepared: no descriptors, no memory for a first process, no way to wait for a host.
 pub fn run(transport: Transport) -> io::Result<()> {
+    let socket = settle(transport)?;
     prepare_process()?;
     let (link, host) = Link::take(transport)?;
     // It is for what goes wrong until here; blocks get none of ours.
     let stderr = descriptors::take_standard(2)?;
     descriptors::null_standard()?;
     let descriptor_limits = descriptors::raise_limit();
-    let engine = Zygote::start().and_then(|zygote| Engine::new(link, host, zygote, descriptor_limits));
-    match engine {
+    match Engine::begin(link, host, descriptor_limits) {
         Ok(engine) => {
             drop(stderr);
-            engine.serve();
-            Ok(())
+            serve_all(engine, socket.as_deref())
         }
         Err(error) => {
             let _ = writeln!(File::from(stderr), "stockade-runner: failed to start: {error}");
             Err(error)
         }
+    }
+}
+
+/// Sees to the executable, which is of no use to a runner that ends with its host. Gives where one that does not waits
+/// for the next.
+fn settle(transport: Transport) -> io::Result<Option<PathBuf>> {
+    match transport {
+        Transport::LocalSocket => Ok(None),
+        Transport::Stdio => {
+            delivery::remove_executable();
+            Ok(None)
+        }
+        Transport::Linger => {
+            let socket = delivery::socket()?;
+            // A place where there can be no door is told at once, not when somebody wants to come in.
+            let impossible = |error: io::Error| {
+                let path = socket.display();
+                io::Error::new(error.kind(), format!("no other host could come to {path}: {error}"))
+            };
+            Door::open(&socket).map_err(impossible)?;
+            Ok(Some(socket))
+        }
+    }
+}
+
+/// Serves the first host, and those who come back for what it has begun.
+fn serve_all(mut engine: Engine, socket: Option<&Path>) -> io::Result<()> {
+    let mut token = None;
+    loop {
+        let descriptor_limits = engine.descriptor_limits;
+        token = engine.serve(token);
+        let (Some(socket), Some(token)) = (socket, &token) else { return Ok(()) };
+        let Some(stream) = Door::open(socket)?.admit(token)? else { return Ok(()) };
+        engine = Engine::begin(Link::over(stream)?, None, descriptor_limits)?;
+        engine.until_start = Some(UNTIL_START);
     }
 }
 
@@ -110,17 +149,6 @@ enum End {
     NotStarted,
 }
 
-/// What `Start` sets.
-#[derive(Debug)]
-struct Session {
-    workspace: Workspace,
-    environment: Rc<Environment>,
-    languages: Languages,
-    remove_workspace: bool,
-    heartbeat_timeout: Option<Duration>,
-    watch_background: bool,
-}
-
 struct Engine {
     reactor: Reactor,
     link: Link,
@@ -128,6 +156,8 @@ struct Engine {
     _host: Option<OwnedFd>,
     signals: OwnedFd,
     descriptor_limits: (u64, u64),
+    /// How long the host may be silent before it has started the session, which sets it from then on.
+    until_start: Option<Duration>,
     keepers: Keepers,
     pipes: Pipes,
     session: Option<Session>,
@@ -136,6 +166,7 @@ struct Engine {
     /// Programs behind shims, for the environments in which they were asked.
     resolved: BTreeMap<Shim, PathBuf>,
     scanner: Scanner,
+    snapshot: Snapshot,
     buffer: Box<[u8]>,
     /// What is left of removed files, to be closed when there is nothing more urgent.
     removed: Vec<File>,
@@ -154,12 +185,9 @@ impl From<LinkError> for End {
 }
 
 impl Engine {
-    fn new(
-        link: Link,
-        host: Option<OwnedFd>,
-        zygote: Zygote,
-        descriptor_limits: (u64, u64),
-    ) -> io::Result<Self> {
+    fn begin(link: Link, host: Option<OwnedFd>, descriptor_limits: (u64, u64)) -> io::Result<Self> {
+        // First, while there is little to clone.
+        let zygote = Zygote::start()?;
         let reactor = Reactor::new()?;
         let signals = signals::descriptor(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP])?;
         reactor.watch(&link.from_host, Token::FromHost)?;
@@ -173,6 +201,7 @@ impl Engine {
             _host: host,
             signals,
             descriptor_limits,
+            until_start: None,
             keepers: Keepers::new(zygote),
             pipes: Pipes::new(),
             session: None,
@@ -180,6 +209,7 @@ impl Engine {
             waiting: VecDeque::new(),
             resolved: BTreeMap::new(),
             scanner: Scanner::default(),
+            snapshot: Snapshot::default(),
             buffer: vec![0; READ_SIZE].into(),
             removed: Vec::new(),
             next_probe: admission::FIRST_PROBE,
@@ -187,15 +217,22 @@ impl Engine {
         })
     }
 
-    /// Serves the host until the end, then ends everything.
-    fn serve(mut self) {
+    /// Serves the host until the end, then ends everything. Gives the token by which the next host is known, if one may
+    /// come; the `last` one is good until a session has started.
+    fn serve(mut self, last: Option<ByteBuf>) -> Option<ByteBuf> {
         let end = self.converse().err().unwrap_or(End::Stop);
         let survivors = self.end_everything();
         if let End::Stop = end {
             self.say_goodbye(survivors);
         }
+        let token = match (end, &mut self.session) {
+            (End::Signal, _) => None,
+            (_, Some(session)) => session.token.take(),
+            (_, None) => last,
+        };
         // Last, for it takes as long as there are files.
         self.remove_workspace();
+        token
     }
 
     fn converse(&mut self) -> Handled {
@@ -246,15 +283,18 @@ impl Engine {
     /// When something is to be done that no descriptor tells.
     fn next_due(&self) -> Option<Instant> {
         let runs = self.runs.values().filter_map(Run::due);
-        let heartbeat = self.session.as_ref().and_then(|session| session.heartbeat_timeout);
-        let silent = heartbeat.and_then(|timeout| self.link.heard.checked_add(timeout));
+        let silent = self.patience().and_then(|patience| self.link.heard.checked_add(patience));
         runs.chain(self.retry).chain(silent).min()
+    }
+
+    /// How long the host may be silent.
+    fn patience(&self) -> Option<Duration> {
+        self.session.as_ref().map_or(self.until_start, |session| session.heartbeat_timeout)
     }
 
     fn pass_time(&mut self) -> Handled {
         let now = Instant::now();
-        let heartbeat = self.session.as_ref().and_then(|session| session.heartbeat_timeout);
-        if heartbeat.is_some_and(|timeout| now.duration_since(self.link.heard) >= timeout) {
+        if self.patience().is_some_and(|patience| now.duration_since(self.link.heard) >= patience) {
             return Err(End::HostSilent);
         }
         let due = |run: &&Run| run.due().is_some_and(|due| due <= now);

@@ -1,19 +1,18 @@
 //! What the host asks for. Owns the answers that take no run; starting runs is `admission`'s part.
 
-use std::{io, time::Duration};
+use std::path::Path;
 
 use super::{
     End, Engine, Handled, Session,
     admission::{FIRST_PROBE, Waiting},
     failed, failure,
-    run::{to_bytes, to_path},
+    run::to_bytes,
 };
 use crate::{
-    environment::Environment,
     interpreter,
-    language::Languages,
+    manifest::Scanner,
     source::RelativePath,
-    wire::message::{LanguageReport, Reply, Request, RunId, SessionSpec},
+    wire::message::{Entry, Failure, LanguageReport, Reply, Request, RunId, SessionSpec},
     workspace::{SaveError, Workspace},
 };
 
@@ -36,7 +35,9 @@ impl Engine {
                 Ok(())
             }
             Request::Languages => self.report_languages(),
-            Request::Write { id, path, contents } => self.write(id, &path, &contents),
+            Request::Write { id, path, entry } => self.write(id, &path, entry),
+            Request::Read { id, path, offset, length } => self.read(id, &path, offset, length),
+            Request::Changes { id } => self.report_changes(id),
             Request::WatchBackground => {
                 self.session.iter_mut().for_each(|session| session.watch_background = true);
                 Ok(())
@@ -50,29 +51,17 @@ impl Engine {
     }
 
     fn start(&mut self, spec: SessionSpec) -> Handled {
-        let path = to_path(&spec.workspace);
-        let opened = match path.is_absolute() {
-            true => Workspace::open(&path, spec.cleanup_temp_files),
-            false => Err(io::Error::new(io::ErrorKind::InvalidInput, "its path is not absolute")),
-        };
-        let workspace = match opened {
-            Ok(workspace) => workspace,
-            Err(error) => {
-                let failure = failed(&format!("use {} as the workspace", path.display()), &error);
-                self.link.send(&Reply::StartFailed(failure))?;
-                self.flush()?;
-                return Err(End::NotStarted);
+        match Session::open(spec, self.descriptor_limits) {
+            Ok(session) => {
+                self.session = Some(session);
+                Ok(self.link.send(&Reply::Ready { pid: std::process::id() })?)
             }
-        };
-        self.session = Some(Session {
-            workspace,
-            environment: Environment::of_this_process().with(&spec.env).into(),
-            languages: Languages::new(spec.languages),
-            remove_workspace: spec.remove_workspace,
-            heartbeat_timeout: spec.heartbeat_timeout_ms.map(Duration::from_millis),
-            watch_background: false,
-        });
-        Ok(self.link.send(&Reply::Ready { pid: std::process::id() })?)
+            Err((refusal, failure)) => {
+                self.link.send(&Reply::StartFailed { refusal, failure })?;
+                self.flush()?;
+                Err(End::NotStarted)
+            }
+        }
     }
 
     fn report_languages(&mut self) -> Handled {
@@ -89,20 +78,55 @@ impl Engine {
         Ok(self.link.send(&Reply::Languages(reports.collect()))?)
     }
 
-    fn write(&mut self, id: u64, path: &[u8], contents: &[u8]) -> Handled {
-        let Some(session) = &mut self.session else { return Ok(()) };
-        let doing = format!("write {} in the workspace", String::from_utf8_lossy(path));
-        let result =
-            RelativePath::new(path).map_err(|error| failure(&doing, error.to_string())).and_then(|path| {
-                session.workspace.refresh().map_err(|error| failed(&doing, &error))?;
-                let saved = session.workspace.save_named(path.as_path(), contents);
-                let saved = saved.map_err(|error| match error {
-                    SaveError::Io(error) => failed(&doing, &error),
-                    error => failure(&doing, error.to_string()),
-                })?;
-                self.scanner.remember(saved.name(), saved.stamp);
-                Ok(to_bytes(&session.workspace.path().join(path.as_path())))
-            });
+    fn write(&mut self, id: u64, path: &[u8], entry: Entry) -> Handled {
+        let result = self.in_workspace("write", path, |workspace, scanner, path| {
+            match entry {
+                Entry::Directory => workspace.make_directory(path)?,
+                Entry::Symlink { target } => workspace.make_symlink(path, &target)?,
+                Entry::File { offset, executable, contents } => {
+                    let saved = workspace.save_part(path, offset, executable, &contents)?;
+                    scanner.remember(saved.name(), saved.stamp);
+                }
+            }
+            Ok(to_bytes(&workspace.path().join(path)))
+        });
         Ok(self.link.send(&Reply::Written { id, result })?)
+    }
+
+    fn read(&mut self, id: u64, path: &[u8], offset: u64, length: u64) -> Handled {
+        let read = |workspace: &Workspace, _: &mut _, path: &_| workspace.read_part(path, offset, length);
+        let result = self.in_workspace("read", path, read);
+        Ok(self.link.send(&Reply::Read { id, result })?)
+    }
+
+    fn report_changes(&mut self, id: u64) -> Handled {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        // Of one that is gone, what was there is told as deleted.
+        let _ = session.workspace.refresh();
+        let changes = self.snapshot.changes(session.workspace.directory());
+        Ok(self.link.send(&Reply::Changes { id, changes })?)
+    }
+
+    /// Does something with a path of the host's in the workspace, as it is there now.
+    fn in_workspace<T>(
+        &mut self,
+        verb: &str,
+        path: &[u8],
+        what: impl FnOnce(&Workspace, &mut Scanner, &Path) -> Result<T, SaveError>,
+    ) -> Result<T, Failure> {
+        let doing = format!("{verb} {} in the workspace", String::from_utf8_lossy(path));
+        let session =
+            self.session.as_mut().ok_or_else(|| failure(&doing, "there is no session".to_owned()))?;
+        let path = RelativePath::new(path).map_err(|error| failure(&doing, error.to_string()))?;
+        session.workspace.refresh().map_err(|error| failed(&doing, &error))?;
+        what(&session.workspace, &mut self.scanner, path.as_path()).map_err(|error| refused(&doing, error))
+    }
+}
+
+pub(super) fn refused(doing: &str, error: SaveError) -> Failure {
+    match error {
+        SaveError::Io(error) => failed(doing, &error),
+        SaveError::Refused { errno, .. } => failed(doing, &errno.into()),
+        error => failure(doing, error.to_string()),
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     interpreter::Interpreter,
     keeper::Report,
     manifest::{Manifest, Since},
-    os::process::{End, Program},
+    os::process::{Attributes, End, Program},
     outcome::{Outcome, Status},
     wire::message::RunId,
     workspace::SavedFile,
@@ -79,6 +79,10 @@ pub(crate) struct Run {
     pub(crate) phase: Phase,
     /// The report that its process has ended, once it came.
     pub(crate) end: Option<(End, Usage)>,
+    /// How many processes the kernel had ended for the memory limit when it started.
+    pub(crate) kills_before: u64,
+    /// The kernel ended it for the memory limit.
+    pub(crate) out_of_memory: bool,
 }
 
 /// What a run used.
@@ -160,10 +164,17 @@ impl Run {
         }
     }
 
+    /// Whether it, or the keeper above it, was killed, and not by us.
+    pub(crate) fn was_killed(&self) -> bool {
+        let killed = matches!(self.end, None | Some((End::Signaled(libc::SIGKILL), _)));
+        killed && self.phase.reason().is_none()
+    }
+
     /// What became of it.
     fn status(&self) -> Status {
         match (self.phase.reason(), self.end) {
             (Some(reason), _) => reason.status(),
+            (None, _) if self.out_of_memory => Status::OutOfMemory,
             (None, Some((End::Exited(code), _))) => Status::Exited { code },
             (None, Some((End::Signaled(signal), _))) => Status::Signaled { signal },
             // Its keeper was killed, and what it held with it.
@@ -178,6 +189,9 @@ impl Run {
                 Some(format!("Timeout: the block was ended after {:.1?}", self.started.elapsed()))
             }
             (Some(Reason::Cancelled), _) => Some("Cancelled: the block was ended on request".to_owned()),
+            (None, _) if self.out_of_memory => {
+                Some("Out of memory: the kernel ended the block for the memory limit".to_owned())
+            }
             (None, None) => {
                 Some("The process that watches over the block was killed, and the block with it".into())
             }
@@ -226,7 +240,7 @@ pub(crate) fn program(
     file: &Path,
     scratch: Option<&TempDir>,
     environment: &Environment,
-    descriptor_limits: (u64, u64),
+    attributes: &Attributes,
 ) -> Program {
     let binary = scratch.map(|scratch| scratch.path().join("program")).unwrap_or_default();
     let places = [("{file}", file.as_os_str()), ("{binary}", binary.as_os_str())];
@@ -243,7 +257,7 @@ pub(crate) fn program(
         path: c_string(path.as_os_str()),
         arguments: arguments.iter().map(|argument| c_string(argument)).collect(),
         environment: environment.to_block(),
-        descriptor_limits,
+        attributes: attributes.clone(),
     }
 }
 
@@ -265,13 +279,17 @@ fn substitute(argument: &str, places: &[(&str, &OsStr)]) -> OsString {
 }
 
 /// The program that asks a shim for the real one.
-pub(crate) fn probe(interpreter: &Interpreter, environment: &Environment, limits: (u64, u64)) -> Program {
+pub(crate) fn probe(
+    interpreter: &Interpreter,
+    environment: &Environment,
+    attributes: &Attributes,
+) -> Program {
     let arguments = interpreter.command.self_path.iter().map(|argument| c_string(OsStr::new(argument)));
     Program {
         path: c_string(interpreter.program.as_os_str()),
         arguments: std::iter::once(c_string(interpreter.program.as_os_str())).chain(arguments).collect(),
         environment: environment.to_block(),
-        descriptor_limits: limits,
+        attributes: attributes.clone(),
     }
 }
 

@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::Pid;
+use rustix::{
+    fs::{Mode, OFlags},
+    process::{DumpableBehavior, Gid, Pid, Uid, WaitOptions, getegid, geteuid, getgid, getgroups, getuid},
+    thread,
+};
 
 /// How a process ended and what it used, its waited-for children included.
 #[derive(Debug, Clone, Copy)]
@@ -96,8 +100,72 @@ pub(crate) struct Program {
     /// `NAME=value` with a NUL after each.
     #[serde(with = "serde_bytes")]
     pub(crate) environment: Vec<u8>,
-    /// The limits of open descriptors to give it, soft and hard.
+    pub(crate) attributes: Attributes,
+}
+
+/// What a started process is to have otherwise than this one.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Attributes {
+    /// The limits of open descriptors, soft and hard.
     pub(crate) descriptor_limits: (u64, u64),
+    /// Whom it runs as; as this process does, when nothing is said.
+    pub(crate) credentials: Option<Credentials>,
+    /// What the kernel is to reckon it with when memory runs out; as this process, when nothing is said.
+    pub(crate) oom_score_adj: Option<i32>,
+}
+
+/// Whom a process runs as.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Credentials {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// In order, `gid` included.
+    pub(crate) groups: Vec<u32>,
+}
+
+impl Credentials {
+    /// Whether they are exactly those of this process.
+    pub(crate) fn are_ours(&self) -> bool {
+        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+        let mut groups: Vec<u32> = getgroups().unwrap_or_default().into_iter().map(Gid::as_raw).collect();
+        groups.push(self.gid);
+        groups.sort_unstable();
+        groups.dedup();
+        [getuid(), geteuid()] == [uid; 2] && [getgid(), getegid()] == [gid; 2] && groups == self.groups
+    }
+
+    fn to_gids(&self) -> Vec<Gid> {
+        self.groups.iter().map(|gid| Gid::from_raw(*gid)).collect()
+    }
+}
+
+/// Finds out whether this process may start others with these credentials: a clone takes them and ends.
+pub(crate) fn try_credentials(credentials: &Credentials) -> io::Result<()> {
+    let groups = credentials.to_gids();
+    let Some(pid) = fork(Parent::This)? else {
+        let taken = take_credentials(credentials, &groups);
+        // SAFETY: ends the clone at once; nothing of it is to be run, flushed or dropped a second time.
+        unsafe { libc::_exit(taken.err().map_or(0, rustix::io::Errno::raw_os_error)) }
+    };
+    let status = rustix::process::waitpid(Some(pid), WaitOptions::empty())?;
+    match status.and_then(|(_, status)| status.exit_status()) {
+        Some(0) => Ok(()),
+        Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+        None => Err(io::ErrorKind::Interrupted.into()),
+    }
+}
+
+/// Becomes somebody else, for good and of every right. System calls only, for memory may be shared; raw ones, for
+/// libc's would have the threads of the process that shares it join in.
+fn take_credentials(credentials: &Credentials, groups: &[Gid]) -> rustix::io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(credentials.uid), Gid::from_raw(credentials.gid));
+    thread::set_thread_groups(groups)?;
+    thread::set_thread_res_gid(gid, gid, gid)?;
+    thread::set_thread_res_uid(uid, uid, uid)?;
+    // Capabilities that a program would inherit. Kernels without such a set refuse.
+    let _ = thread::clear_ambient_capability_set();
+    // The change has set this to what the machine's administrator chose, for all who share this memory.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
 /// Why a program was not started.
@@ -114,6 +182,7 @@ pub(crate) enum Stage {
     Session,
     Directory,
     Streams,
+    User,
     Execute,
 }
 
@@ -122,6 +191,9 @@ struct Launch<'a> {
     program: &'a Program,
     arguments: Vec<*const c_char>,
     environment: Vec<*const c_char>,
+    groups: Vec<Gid>,
+    /// As the kernel takes it; empty when nothing is to be said.
+    oom_score_adj: String,
     directory: c_int,
     streams: [c_int; 2],
     failed: Option<SpawnError>,
@@ -141,8 +213,11 @@ pub(crate) fn spawn(
     stdout: BorrowedFd<'_>,
     stderr: BorrowedFd<'_>,
 ) -> Result<Pid, SpawnError> {
+    let Attributes { credentials, oom_score_adj, .. } = &program.attributes;
     let mut launch = Launch {
         program,
+        groups: credentials.as_ref().map(Credentials::to_gids).unwrap_or_default(),
+        oom_score_adj: oom_score_adj.map(|score| score.to_string()).unwrap_or_default(),
         arguments: program.arguments.iter().map(|argument| argument.as_ptr()).chain([ptr::null()]).collect(),
         environment: pointers(&program.environment),
         directory: directory.as_raw_fd(),
@@ -179,17 +254,20 @@ fn pointers(block: &[u8]) -> Vec<*const c_char> {
 extern "C" fn run_child(launch: *mut c_void) -> c_int {
     // SAFETY: `spawn` passes a pointer to its `Launch`, which nobody else uses while the child runs.
     let launch = unsafe { &mut *launch.cast::<Launch<'_>>() };
-    let (Err(stage) | Ok(stage)) = become_program(launch).map(|never| match never {});
-    let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
-    launch.failed = Some(SpawnError { stage, errno });
+    let (Err(failed) | Ok(failed)) = become_program(launch).map(|never| match never {});
+    launch.failed = Some(failed);
     // SAFETY: ends the child at once, without running anything of the memory that it shares.
     unsafe { libc::_exit(127) }
 }
 
-fn become_program(launch: &Launch<'_>) -> Result<std::convert::Infallible, Stage> {
-    let check = |result: c_int, stage| if result < 0 { Err(stage) } else { Ok(()) };
-    let (rlim_cur, rlim_max) = launch.program.descriptor_limits;
-    let limit = libc::rlimit { rlim_cur, rlim_max };
+fn become_program(launch: &Launch<'_>) -> Result<std::convert::Infallible, SpawnError> {
+    let failed = |stage| {
+        let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
+        SpawnError { stage, errno }
+    };
+    let check = |result: c_int, stage| if result < 0 { Err(failed(stage)) } else { Ok(()) };
+    let Attributes { descriptor_limits, credentials, .. } = &launch.program.attributes;
+    let limit = libc::rlimit { rlim_cur: descriptor_limits.0, rlim_max: descriptor_limits.1 };
     // SAFETY: system calls with valid pointers into `launch` or this frame. Mask, limits, directory and
     // descriptors are the child's own, for neither CLONE_SIGHAND nor CLONE_FILES nor CLONE_FS was asked for.
     unsafe {
@@ -199,10 +277,28 @@ fn become_program(launch: &Launch<'_>) -> Result<std::convert::Infallible, Stage
         check(libc::dup2(launch.streams[1], 2), Stage::Streams)?;
         // The limit was this high before; should that fail all the same, the block has a higher one.
         libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        if !launch.oom_score_adj.is_empty() {
+            set_oom_score_adj(&launch.oom_score_adj);
+        }
+        if let Some(credentials) = credentials {
+            take_credentials(credentials, &launch.groups)
+                .map_err(|errno| SpawnError { stage: Stage::User, errno: errno.raw_os_error() })?;
+        }
         let mut none: libc::sigset_t = mem::zeroed();
         libc::sigemptyset(&mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut());
         libc::execve(launch.program.path.as_ptr(), launch.arguments.as_ptr(), launch.environment.as_ptr());
     }
-    Err(Stage::Execute)
+    Err(failed(Stage::Execute))
+}
+
+/// Of the child alone: the kernel leaves out who shares memory with a child that was cloned with CLONE_VFORK. Only
+/// root may write there, for the files of a process that can't be dumped are root's; without it, the kernel
+/// looks for the largest process, which is as a rule the block's too.
+fn set_oom_score_adj(score: &str) {
+    let opened =
+        rustix::fs::open(c"/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    if let Ok(file) = opened {
+        let _ = rustix::io::write(file, score.as_bytes());
+    }
 }

@@ -7,7 +7,7 @@ use serde_bytes::ByteBuf;
 use crate::{language::Language, outcome::Outcome};
 
 /// The version of these messages. A host refuses a runner that says another one in its [`Reply::Hello`].
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Bytes of a run's live output that may be on their way without having been taken.
 pub const LIVE_WINDOW: u64 = 1 << 20;
@@ -40,14 +40,31 @@ pub enum Request {
     },
     /// Look for the interpreter of every language. Answered by [`Reply::Languages`].
     Languages,
-    /// Save a file in the workspace, with the rules of a block's own file. Answered by [`Reply::Written`].
+    /// Save something in the workspace, with the rules of a block's own file. Answered by [`Reply::Written`].
     Write {
         /// Names this request in its answer.
         id: u64,
         /// Relative to the workspace.
         path: ByteBuf,
-        /// What the file is to hold.
-        contents: ByteBuf,
+        /// What is to be there.
+        entry: Entry,
+    },
+    /// Read a part of a regular file in the workspace. Answered by [`Reply::Read`].
+    Read {
+        /// Names this request in its answer.
+        id: u64,
+        /// Relative to the workspace. No symbolic link on the way is followed.
+        path: ByteBuf,
+        /// Where the part begins.
+        offset: u64,
+        /// The most bytes that the part may have.
+        length: u64,
+    },
+    /// Tell what has changed in the workspace since this was last asked; all that is there, the first time. Answered
+    /// by [`Reply::Changes`].
+    Changes {
+        /// Names this request in its answer.
+        id: u64,
     },
     /// From now on send what background processes print, not only how much.
     WatchBackground,
@@ -72,6 +89,57 @@ pub struct SessionSpec {
     pub languages: Vec<Language>,
     /// End when nothing was heard from the host for this long, in milliseconds.
     pub heartbeat_timeout_ms: Option<u64>,
+    /// A file, relative to the workspace, that the host has just made there: without it the workspace is not the
+    /// host's ([`Refusal::Elsewhere`]).
+    pub witness: Option<ByteBuf>,
+    /// Whom the blocks run as, as in `docker run --user`: `name`, `uid`, `name:group`, `uid:gid`, by the place's own
+    /// user database. The runner's own user by default.
+    pub user: Option<String>,
+    /// Who owns the files that blocks make.
+    pub ownership: Ownership,
+    /// Start only if the blocks' user has no means to look into this process (tracing it as its own user's, or by
+    /// right of a capability); else it is a [`Refusal::Exposed`].
+    pub concealed: bool,
+    /// The place has a memory limit, and blocks that the kernel ended for it are told apart
+    /// ([`Status::OutOfMemory`](crate::outcome::Status::OutOfMemory)).
+    pub memory_limit: bool,
+    /// Where the host can come back: who knows this token may be the next host, once this one is gone
+    /// ([`Transport::Linger`](crate::Transport::Linger)).
+    pub token: Option<ByteBuf>,
+}
+
+/// Who owns the files that blocks make in the workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Ownership {
+    /// Whoever made them.
+    #[default]
+    Maker,
+    /// The owner of the workspace gets what was changed, after each block and at the end, and no setuid or setgid bit
+    /// stays on a file of it; on a directory setgid only says whose group is inherited.
+    Workspace,
+    /// The workspace itself is given to the blocks' user: it is the place's own, and nobody else's.
+    User,
+}
+
+/// What a request saves in the workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entry {
+    /// A directory; one that is there stays as it is.
+    Directory,
+    /// A regular file, or a part of one: at offset 0 it is made or emptied, and each next part follows the last.
+    File {
+        /// Where the part begins.
+        offset: u64,
+        /// It may be executed.
+        executable: bool,
+        /// What it is to hold from there on.
+        contents: ByteBuf,
+    },
+    /// A symbolic link, in the place of whatever link was there.
+    Symlink {
+        /// What it says.
+        target: ByteBuf,
+    },
 }
 
 /// What one block is run with.
@@ -97,6 +165,8 @@ pub struct RunSpec {
     pub merge_streams: bool,
     /// Bytes kept of each stream.
     pub output_limit: u64,
+    /// The block is Stockade's own: its file is generated and removed, whatever the session does with such files.
+    pub discard_file: bool,
 }
 
 /// What the runner answers.
@@ -113,7 +183,12 @@ pub enum Reply {
         pid: u32,
     },
     /// The session can't start; the runner exits.
-    StartFailed(Failure),
+    StartFailed {
+        /// What kind of thing was refused.
+        refusal: Refusal,
+        /// What it was, and why.
+        failure: Failure,
+    },
     /// The block's process runs, and its deadline counts.
     Started {
         /// Which run.
@@ -168,6 +243,20 @@ pub enum Reply {
         /// The absolute path, or why it was not written.
         result: Result<ByteBuf, Failure>,
     },
+    /// The answer to [`Request::Read`].
+    Read {
+        /// As in the request.
+        id: u64,
+        /// The part, or why it was not read.
+        result: Result<Part, Failure>,
+    },
+    /// The answer to [`Request::Changes`].
+    Changes {
+        /// As in the request.
+        id: u64,
+        /// What has changed.
+        changes: Changes,
+    },
     /// The answer to [`Request::Heartbeat`].
     Heartbeat,
     /// Everything has ended; the last message of a stream.
@@ -175,6 +264,50 @@ pub enum Reply {
         /// Processes that could not be ended.
         survivors: Vec<u32>,
     },
+}
+
+/// Why a session can't start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// The workspace can't be used.
+    Workspace,
+    /// The workspace is not the directory that the host knows: its witness is not there.
+    Elsewhere,
+    /// There is no such user, or the runner may not start processes as that one.
+    User,
+    /// The blocks' user could look into the runner.
+    Exposed,
+}
+
+/// A part of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// From the offset that was asked for; empty at the end of the file.
+    pub contents: ByteBuf,
+    /// Of the whole file, in bytes.
+    pub size: u64,
+    /// Its owner may execute it.
+    pub executable: bool,
+}
+
+/// What has changed in the workspace, what virtual environments and tools keep there left out.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Changes {
+    /// Regular files that were created or changed.
+    pub changed: Vec<ChangedFile>,
+    /// Files that were there the last time.
+    pub deleted: Vec<ByteBuf>,
+    /// There are more files than are looked at: what is missing here may have changed too.
+    pub truncated: bool,
+}
+
+/// A file that was created or changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangedFile {
+    /// Relative to the workspace.
+    pub path: ByteBuf,
+    /// In bytes.
+    pub size: u64,
 }
 
 /// Which of a block's two streams.

@@ -1,5 +1,7 @@
-//! The language between a host and its runner: what is said (`message`) and how it becomes bytes (`frame`).
+//! The language between a host and its runner: what is said (`message`), how it becomes bytes (`frame`), and what
+//! a host shows that comes back (`token`).
 //! It does no input or output of its own, so that it works over any byte stream, blocking or not.
 
 pub mod frame;
 pub mod message;
+pub mod token;

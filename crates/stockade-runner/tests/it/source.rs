@@ -9,7 +9,7 @@ use stockade_runner::{
     wire::message::{Reply, Request, RunSpec},
 };
 
-use crate::harness::{Runner, exited, sh, until_file};
+use crate::harness::{Runner, exited, sh, until_file, whole};
 
 /// The outcome of a shell block that was refused.
 fn refused(notice: &str) -> Outcome {
@@ -172,7 +172,7 @@ fn code_is_saved_as_it_is_whatever_its_bytes() {
 // Files that the host asks for.
 
 fn written(runner: &mut Runner, id: u64, path: &[u8], contents: &str) -> Result<String, String> {
-    runner.send(&Request::Write { id, path: ByteBuf::from(path), contents: ByteBuf::from(contents) });
+    runner.send(&Request::Write { id, path: ByteBuf::from(path), entry: whole(contents) });
     runner.wait_for("the answer", |reply| match reply {
         Reply::Written { id: of, result } if *of == id => {
             let shown = result.clone().map(|path| String::from_utf8(path.into_vec()).expect("text"));

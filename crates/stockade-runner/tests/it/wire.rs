@@ -5,10 +5,10 @@ use std::process::{Command, Stdio};
 use serde_bytes::ByteBuf;
 use stockade_runner::wire::{
     frame::{MAX_FRAME, encode},
-    message::{Failure, Reply, Request, RunSpec, SessionSpec, VERSION},
+    message::{Failure, Refusal, Reply, Request, RunSpec, SessionSpec, VERSION},
 };
 
-use crate::harness::{RUNNER, Runner, Setup, exited, sh};
+use crate::harness::{RUNNER, Runner, Setup, exited, sh, whole};
 
 /// A runner that has said hello.
 fn greeted(setup: Setup) -> Runner {
@@ -75,8 +75,7 @@ fn bytes_that_are_no_message_end_everything() {
 #[test]
 fn a_length_inside_a_message_is_not_believed() {
     // A `Write` whose contents claim to be almost 2^64 bytes.
-    let mut body =
-        frame_of(&Request::Write { id: 0, path: ByteBuf::new(), contents: ByteBuf::new() })[4..].to_vec();
+    let mut body = frame_of(&Request::Write { id: 0, path: ByteBuf::new(), entry: whole(b"") })[4..].to_vec();
     body.pop();
     body.extend([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]);
     assert_ends_at(&[&(body.len() as u32).to_le_bytes(), body.as_slice()].concat());
@@ -91,7 +90,7 @@ fn what_is_asked_before_the_session_starts_is_ignored() {
     runner.send(&Request::Cancel { run: 0 });
     runner.send(&Request::Languages);
     runner.send(&Request::WatchBackground);
-    runner.send(&Request::Write { id: 0, path: ByteBuf::from("written"), contents: ByteBuf::new() });
+    runner.send(&Request::Write { id: 0, path: ByteBuf::from("written"), entry: whole(b"") });
     runner.send(&Request::Heartbeat);
     assert_eq!(runner.reply(), Some(Reply::Heartbeat), "nothing else is answered");
     runner.send(&Request::Start(session));
@@ -142,7 +141,7 @@ fn a_session_whose_workspace_can_not_be_used_does_not_start() {
         runner.send(&Request::Start(session));
         let doing = format!("use {} as the workspace", workspace.display());
         let failure = Failure { doing, why: why.into(), errno: Some(errno) };
-        assert_eq!(runner.reply(), Some(Reply::StartFailed(failure)));
+        assert_eq!(runner.reply(), Some(Reply::StartFailed { refusal: Refusal::Workspace, failure }));
         assert_eq!(runner.reply(), None);
         runner.exit();
     }

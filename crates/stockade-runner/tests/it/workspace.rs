@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt};
 
-use stockade_runner::wire::message::{Failure, Reply, Request, Stream};
+use stockade_runner::wire::message::{Failure, Refusal, Reply, Request, Stream};
 
 use crate::harness::{
     Runner, Setup, exited,
@@ -120,5 +120,5 @@ fn a_workspace_that_can_not_be_written_to_is_refused_at_the_start() {
         why: "Read-only file system (os error 30)".into(),
         errno: Some(30),
     };
-    assert_eq!(runner.reply(), Some(Reply::StartFailed(failure)));
+    assert_eq!(runner.reply(), Some(Reply::StartFailed { refusal: Refusal::Workspace, failure }));
 }

@@ -10,8 +10,10 @@ mod setup;
 mod transcript;
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
     io::{self, Read, Write},
+    os::unix::ffi::OsStringExt,
     path::PathBuf,
     process::{Child, ExitStatus},
     time::{Duration, Instant},
@@ -24,7 +26,7 @@ use rustix::{
 use serde_bytes::ByteBuf;
 use stockade_runner::wire::{
     frame::{Decoder, encode},
-    message::{Reply, Request, RunId, RunSpec, Variable},
+    message::{Changes, Entry, Failure, Part, Reply, Request, RunId, RunSpec, Variable},
 };
 use tempfile::TempDir;
 
@@ -47,7 +49,7 @@ pub(crate) struct Runner {
     socket: bool,
     decoder: Decoder,
     heard: Vec<Reply>,
-    next_run: RunId,
+    next_id: u64,
     /// What every process of this session has in its environment.
     mark: String,
     workspace: PathBuf,
@@ -73,16 +75,14 @@ impl Runner {
 
     /// Asks for a run and gives the number that it got.
     pub(crate) fn run(&mut self, spec: RunSpec) -> RunId {
-        let run = self.next_run;
-        self.next_run += 1;
+        let run = self.next_id();
         self.send(&Request::Run(RunSpec { run, ..spec }));
         run
     }
 
     /// Asks for a run and for something else in one breath.
     pub(crate) fn run_and(&mut self, spec: RunSpec, then: impl FnOnce(RunId) -> Request) -> RunId {
-        let run = self.next_run;
-        self.next_run += 1;
+        let run = self.next_id();
         let requests = [Request::Run(RunSpec { run, ..spec }), then(run)];
         let frames = requests.map(|request| encode(&request).expect("the request fits in a frame"));
         self.write(&frames.concat()).expect("the runner reads");
@@ -93,6 +93,47 @@ impl Runner {
     pub(crate) fn ran(&mut self, spec: RunSpec) -> Ran {
         let run = self.run(spec);
         self.finished(run)
+    }
+
+    /// Saves something in the workspace. Gives its absolute path.
+    pub(crate) fn save(&mut self, path: impl AsRef<[u8]>, entry: Entry) -> Result<PathBuf, Failure> {
+        let id = self.next_id();
+        self.send(&Request::Write { id, path: ByteBuf::from(path.as_ref()), entry });
+        let written = self.wait_for("the answer", |reply| match reply {
+            Reply::Written { id: of, result } if *of == id => Some(result.clone()),
+            _ => None,
+        });
+        written.map(|path| OsString::from_vec(path.into_vec()).into())
+    }
+
+    /// Reads a part of a file in the workspace.
+    pub(crate) fn read_part(
+        &mut self,
+        path: impl AsRef<[u8]>,
+        offset: u64,
+        length: u64,
+    ) -> Result<Part, Failure> {
+        let id = self.next_id();
+        self.send(&Request::Read { id, path: ByteBuf::from(path.as_ref()), offset, length });
+        self.wait_for("the answer", |reply| match reply {
+            Reply::Read { id: of, result } if *of == id => Some(result.clone()),
+            _ => None,
+        })
+    }
+
+    /// Asks what has changed in the workspace.
+    pub(crate) fn changes(&mut self) -> Changes {
+        let id = self.next_id();
+        self.send(&Request::Changes { id });
+        self.wait_for("the answer", |reply| match reply {
+            Reply::Changes { id: of, changes } if *of == id => Some(changes.clone()),
+            _ => None,
+        })
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id - 1
     }
 
     /// Ends the stream to the runner.
@@ -214,10 +255,12 @@ impl Runner {
 
     /// The most memory that the runner ever held, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).expect("the runner is there");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel tells it");
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-        kib * 1024
+        peak_memory(self.pid)
+    }
+
+    /// The same of the process that was started, which need not be the runner.
+    pub(crate) fn peak_memory_of_process(&self) -> u64 {
+        peak_memory(self.process.id())
     }
 
     /// The stream on which the runner is heard.
@@ -276,6 +319,13 @@ impl Drop for Runner {
     }
 }
 
+fn peak_memory(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel tells it");
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kib * 1024
+}
+
 /// A block of shell code.
 pub(crate) fn sh(code: impl AsRef<[u8]>) -> RunSpec {
     block("sh", code)
@@ -290,6 +340,11 @@ pub(crate) fn block(language: &str, code: impl AsRef<[u8]>) -> RunSpec {
         output_limit: 1 << 20,
         ..RunSpec::default()
     }
+}
+
+/// A regular file that holds these bytes, as a request saves it.
+pub(crate) fn whole(contents: impl AsRef<[u8]>) -> Entry {
+    Entry::File { offset: 0, executable: false, contents: ByteBuf::from(contents.as_ref()) }
 }
 
 /// A block that is out of time soon, though not before it has printed a line on any machine.

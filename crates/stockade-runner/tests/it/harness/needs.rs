@@ -4,10 +4,14 @@
 use std::{
     env,
     ffi::OsString,
+    fs,
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 /// Something that a test needs.
@@ -23,6 +27,8 @@ pub(crate) enum Need {
     Capabilities,
     /// To start processes in a namespace of their own.
     Namespaces,
+    /// To make a control group with a memory limit.
+    MemoryLimit,
     /// `script`, which gives a command a terminal.
     Terminal,
 }
@@ -37,6 +43,7 @@ impl Need {
             Need::Mount => can_unshare(MOUNTS, &["mount", "-t", "tmpfs", "none", "/mnt"]),
             Need::Capabilities => works("setpriv", &["--bounding-set=-kill", "--reuid=65534", "true"]),
             Need::Namespaces => can_unshare(PROCESSES, &["true"]),
+            Need::MemoryLimit => memory_group().is_some_and(|group| fs::remove_dir(group).is_ok()),
             Need::Terminal => works("script", &["--version"]),
         };
         if !there {
@@ -69,6 +76,23 @@ pub(crate) const PROCESSES: &[&str] = &["--pid", "--fork", "--mount-proc"];
 fn can_unshare(namespaces: &[&'static str], command: &[&str]) -> bool {
     let words = unshare(namespaces);
     works(words[0], &[&words[1..], command].concat())
+}
+
+/// A new control group whose memory can be limited, of the first version or of the second.
+pub(crate) fn memory_group() -> Option<PathBuf> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("stockade-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let make = |(mount, limit): (&str, &str)| {
+        let group = Path::new(mount).join(&name);
+        fs::create_dir(&group).ok()?;
+        if group.join(limit).exists() {
+            return Some(group);
+        }
+        let _ = fs::remove_dir(&group);
+        None
+    };
+    let versions = [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
+    versions.into_iter().find_map(make)
 }
 
 /// The PATH of the tests: a version manager's script in front of Python would be asked by every session.

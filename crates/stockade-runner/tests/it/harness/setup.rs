@@ -15,6 +15,7 @@ use serde_bytes::ByteBuf;
 use stockade_runner::wire::{
     frame::Decoder,
     message::{Reply, Request, SessionSpec, VERSION},
+    token,
 };
 use tempfile::TempDir;
 
@@ -27,6 +28,11 @@ pub(crate) const RUNNER: &str = env!("CARGO_BIN_EXE_stockade-runner");
 pub(crate) struct Setup {
     /// What is started in the runner's place and becomes it.
     before: Vec<OsString>,
+    executable: PathBuf,
+    /// What the executable is asked to be.
+    role: &'static str,
+    /// Sent before anything else.
+    shown: Vec<u8>,
     environment: Vec<(OsString, OsString)>,
     /// The process that the runner is told is its host; then the stream is a socket.
     host: Option<u32>,
@@ -58,6 +64,9 @@ impl Setup {
         let path = [("PATH".into(), needs::path())];
         Self {
             before: Vec::new(),
+            executable: RUNNER.into(),
+            role: "stdio",
+            shown: Vec::new(),
             environment: inherited.chain(path).collect(),
             host: None,
             session,
@@ -70,6 +79,27 @@ impl Setup {
     /// Over a socket, as a child of the process `host`.
     pub(crate) fn local(mut self, host: u32) -> Self {
         self.host = Some(host);
+        self.role = "local";
+        self
+    }
+
+    /// From a copy of the executable.
+    pub(crate) fn from(mut self, executable: &Path) -> Self {
+        self.executable = executable.to_owned();
+        self
+    }
+
+    /// As one that waits for another host, who knows the token, when this one is gone.
+    pub(crate) fn lingering(mut self, token: Option<&str>) -> Self {
+        self.role = "linger";
+        self.session.token = token.map(ByteBuf::from);
+        self
+    }
+
+    /// By way of a relay to one that waits for a host.
+    pub(crate) fn relayed(mut self, token: &str) -> Self {
+        self.role = "connect";
+        self.shown = token::encode(token.as_bytes());
         self
     }
 
@@ -112,15 +142,15 @@ impl Setup {
 
     /// Starts the runner, and no session.
     pub(crate) fn connect(self) -> Runner {
-        let words = self.before.iter().map(OsString::as_os_str).chain([OsStr::new(RUNNER)]);
+        let words = self.before.iter().map(OsString::as_os_str).chain([self.executable.as_os_str()]);
         let words: Vec<&OsStr> = words.collect();
         let mut command = Command::new(words[0]);
-        command.args(&words[1..]).env_clear().envs(self.environment);
+        command.args(&words[1..]).arg(self.role).env_clear().envs(self.environment);
         let (process, to_runner, from_runner) = match self.host {
-            Some(host) => over_socket(command.arg("local"), host),
-            None => over_pipes(command.arg("stdio")),
+            Some(host) => over_socket(&mut command, host),
+            None => over_pipes(&mut command),
         };
-        Runner {
+        let mut runner = Runner {
             pid: process.id(),
             process,
             to_runner: Some(to_runner),
@@ -128,11 +158,14 @@ impl Setup {
             socket: self.host.is_some(),
             decoder: Decoder::new(),
             heard: Vec::new(),
-            next_run: 0,
+            next_id: 0,
             mark: self.mark,
             workspace: self.workspace,
             _folder: self.folder,
-        }
+        };
+        // A relay that finds no runner has ended by now.
+        let _ = runner.write(&self.shown);
+        runner
     }
 }
 
