@@ -26,6 +26,7 @@ use crate::{
     BlockOutcome, CodeBlock, CommandLineCodeResult, Event,
     client::{Client, RunEnd, RunEvent, RunHandle},
     error::{Error, Result},
+    files::{Files, Settling},
     options,
     outcome::to_path,
     session::Defaults,
@@ -36,14 +37,26 @@ use crate::{
 #[must_use = "a call does nothing until it is run"]
 pub struct Call<'a> {
     client: Arc<Client>,
+    files: Arc<Files>,
     blocks: Cow<'a, [CodeBlock]>,
     settings: Defaults,
     token: CancellationToken,
 }
 
 impl<'a> Call<'a> {
-    pub(crate) fn new(client: Arc<Client>, blocks: Cow<'a, [CodeBlock]>, settings: Defaults) -> Self {
-        Self { client, blocks, settings, token: CancellationToken::new() }
+    pub(crate) fn new(
+        client: Arc<Client>,
+        files: Arc<Files>,
+        blocks: Cow<'a, [CodeBlock]>,
+        settings: Defaults,
+    ) -> Self {
+        Self { client, files, blocks, settings, token: CancellationToken::new() }
+    }
+
+    /// The blocks are Stockade's own: their generated files are removed, whatever the session does with such files.
+    pub(crate) fn discard_file(mut self) -> Self {
+        self.settings.discard_file = true;
+        self
     }
 
     /// How long each block may take; the executor's timeout by default.
@@ -115,12 +128,14 @@ impl<'a> Call<'a> {
         let cancelled = self.token.clone().cancelled_owned();
         Ok(Events {
             client: self.client,
+            files: self.files,
             blocks: self.blocks.into_owned().into(),
             settings: self.settings,
             token: self.token,
             live,
             cancelled: Some(Box::pin(cancelled)),
             current: None,
+            settling: None,
             outcomes: Vec::new(),
             ready: VecDeque::new(),
             over: false,
@@ -145,6 +160,7 @@ pub(crate) fn bytes(text: OsString) -> ByteBuf {
 /// The events of one call, in order; the last is [`Event::Finished`] or an error. Dropping them cancels the call.
 pub struct Events {
     client: Arc<Client>,
+    files: Arc<Files>,
     /// Those that have not started.
     blocks: VecDeque<CodeBlock>,
     settings: Defaults,
@@ -153,6 +169,8 @@ pub struct Events {
     /// Until the call was cancelled.
     cancelled: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     current: Option<Current>,
+    /// A block that has ended, until its files are here.
+    settling: Option<Settling>,
     outcomes: Vec<BlockOutcome>,
     ready: VecDeque<Event>,
     over: bool,
@@ -180,12 +198,18 @@ impl Events {
                 return Poll::Ready(None);
             }
             self.look_for_cancel(context);
-            let stepped = match &mut self.current {
-                Some(current) => {
-                    let event = ready!(current.run.poll_event(context));
-                    self.take(event)
-                }
-                None => self.start_next(),
+            let stepped = if let Some(settling) = &mut self.settling {
+                let settled = ready!(settling.as_mut().poll(context));
+                self.settling = None;
+                settled.and_then(|(outcome, fetched)| {
+                    self.take_outcome(outcome);
+                    fetched
+                })
+            } else if let Some(current) = &mut self.current {
+                let event = ready!(current.run.poll_event(context));
+                self.take(event)
+            } else {
+                self.start_next()
             };
             if let Err(error) = stepped {
                 self.over = true;
@@ -227,6 +251,7 @@ impl Events {
             backpressure: settings.backpressure,
             merge_streams: settings.merge_streams,
             output_limit: settings.output_limit,
+            discard_file: settings.discard_file,
         });
         let run = run.map_err(|error| error.at_block(index))?;
         if self.live {
@@ -242,20 +267,26 @@ impl Events {
         let notice = "Cancelled: the block had not started".to_owned();
         let cancelled = outcome::Status::Cancelled;
         let outcome = outcome::Outcome::without_process(&block.language, cancelled, None, notice);
-        self.take_outcome(outcome, &[]);
+        self.take_outcome(BlockOutcome::new(self.outcomes.len(), outcome, &[]));
     }
 
     fn take(&mut self, event: RunEvent) -> Result<()> {
         let index = self.outcomes.len();
         match event {
             RunEvent::Started { language, file } => {
-                self.ready.push_back(Event::BlockStarted { index, language, code_file: to_path(file) });
+                let code_file = self.files.on_host(to_path(file));
+                self.ready.push_back(Event::BlockStarted { index, language, code_file });
             }
             RunEvent::Live { stream, data } => self.take_live(index, stream, data),
             RunEvent::LiveLost { bytes } => self.ready.push_back(Event::OutputLost { index, bytes }),
             RunEvent::Finished(RunEnd::Outcome(outcome, pieces)) => {
                 self.tell_rest(index);
-                self.take_outcome(*outcome, &pieces);
+                let mut outcome = BlockOutcome::new(index, *outcome, &pieces);
+                outcome.code_file = outcome.code_file.map(|file| self.files.on_host(file));
+                match self.files.bring_back(&self.client, outcome) {
+                    Ok(settling) => self.settling = Some(settling),
+                    Err(outcome) => self.take_outcome(*outcome),
+                }
             }
             RunEvent::Finished(RunEnd::Failed(failure)) => return Err(Error::runner(failure)),
             RunEvent::Finished(RunEnd::Ended(fault)) => return Err(Error::ended(fault)),
@@ -287,8 +318,7 @@ impl Events {
         }
     }
 
-    fn take_outcome(&mut self, outcome: outcome::Outcome, pieces: &[message::Piece]) {
-        let outcome = BlockOutcome::new(self.outcomes.len(), outcome, pieces);
+    fn take_outcome(&mut self, outcome: BlockOutcome) {
         let goes_on = outcome.exit_code == 0 || self.settings.keep_going;
         if !goes_on || outcome.status == crate::Status::Cancelled {
             self.blocks.clear();

@@ -85,6 +85,52 @@ pub enum Error {
         /// The outcomes of the blocks that had finished.
         finished: Vec<BlockOutcome>,
     },
+    /// Files could not be copied between this host and a workspace that it does not share.
+    #[error("failed to {doing}: {}: {source}", path.display())]
+    Copy {
+        /// What was being done, a fragment that follows "failed to".
+        doing: String,
+        /// The file or directory on this host.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+        /// The outcomes of the blocks that had finished.
+        finished: Vec<BlockOutcome>,
+    },
+    /// No container daemon answered.
+    #[error("failed to {tried}")]
+    DaemonUnreachable {
+        /// What was tried, and why each failed, a line for each; a fragment that follows "failed to".
+        tried: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// The image can't be had.
+    #[error("failed to {why}")]
+    Image {
+        /// Which image, and why; a fragment that follows "failed to".
+        why: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// The daemon did not do what a session needs.
+    #[error("failed to {doing}: {why}")]
+    Container {
+        /// What was being done, a fragment that follows "failed to".
+        doing: String,
+        /// Why, mostly in the daemon's words.
+        why: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// The `init_command` failed.
+    #[error("failed to prepare the container: the init_command ended with exit code {exit_code}:\n{output}")]
+    InitCommand {
+        /// Of the command.
+        exit_code: i32,
+        /// What it printed.
+        output: String,
+    },
     /// The session was asked to run blocks before `start` or after `stop`.
     #[error("failed to run the blocks: the executor is not started")]
     NotStarted,
@@ -152,6 +198,11 @@ impl Error {
             Error::SessionEnded { .. } => "session_ended",
             Error::Runner { .. } => "runner_failed",
             Error::BlockTooLarge { .. } => "block_too_large",
+            Error::Copy { .. } => "copy_failed",
+            Error::DaemonUnreachable { .. } => "daemon_unreachable",
+            Error::Image { .. } => "image_unavailable",
+            Error::Container { .. } => "container_failed",
+            Error::InitCommand { .. } => "init_command_failed",
             Error::NotStarted => "not_started",
         }
     }
@@ -159,7 +210,11 @@ impl Error {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Error::InvalidOption { .. } | Error::FunctionsLoad { .. } => return None,
+            Error::InvalidOption { .. } | Error::FunctionsLoad { .. } | Error::InitCommand { .. } => {
+                return None;
+            }
+            Error::DaemonUnreachable { hint, .. } => hint,
+            Error::Image { hint, .. } | Error::Container { hint, .. } => return hint.clone(),
             Error::WorkDir { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "choose a work_dir whose parent folders exist or can be made"
             }
@@ -176,6 +231,10 @@ impl Error {
                 return hint_for(failure.errno, error.map_or(io::ErrorKind::Other, |error| error.kind()));
             }
             Error::BlockTooLarge { .. } => "put the data into a file in the work_dir and read it from there",
+            Error::Copy { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => {
+                "choose a smaller work_dir, or a daemon that shares this host's files"
+            }
+            Error::Copy { source, .. } => return hint_for(source.raw_os_error(), source.kind()),
             Error::NotStarted => "call `start` first",
         };
         Some(hint.to_owned())
@@ -186,7 +245,8 @@ impl Error {
         match self {
             Error::SessionEnded { finished, .. }
             | Error::Runner { finished, .. }
-            | Error::BlockTooLarge { finished, .. } => finished,
+            | Error::BlockTooLarge { finished, .. }
+            | Error::Copy { finished, .. } => finished,
             _ => &[],
         }
     }
@@ -194,7 +254,8 @@ impl Error {
     pub(crate) fn with_finished(mut self, outcomes: Vec<BlockOutcome>) -> Self {
         if let Error::SessionEnded { finished, .. }
         | Error::Runner { finished, .. }
-        | Error::BlockTooLarge { finished, .. } = &mut self
+        | Error::BlockTooLarge { finished, .. }
+        | Error::Copy { finished, .. } = &mut self
         {
             *finished = outcomes;
         }

@@ -8,6 +8,7 @@ use crate::{
     CodeBlock, Session, Status,
     call::bytes,
     error::{Error, Result},
+    options::SessionOptions,
 };
 
 /// How long pip may take at least, whatever the timeout of blocks.
@@ -90,23 +91,30 @@ fn is_identifier(name: &str) -> bool {
     word && name.starts_with(|c: char| !c.is_ascii_digit()) && !KEYWORDS.contains(&name)
 }
 
+/// Gives the session the functions module that the options ask for.
+pub(crate) async fn install(session: Session, options: &SessionOptions) -> Result<Session> {
+    let Some(functions) = &options.functions else { return Ok(session) };
+    let variables = prepare(&session, functions, options.variable("PYTHONPATH")).await?;
+    Ok(session.with_env(variables))
+}
+
 /// Saves the module, installs its packages and loads it. Gives the variables by which blocks in any folder find it;
 /// `python_path` is what the caller set of them.
-pub(crate) async fn prepare(
+async fn prepare(
     session: &Session,
     functions: &Functions,
     python_path: Option<OsString>,
 ) -> Result<Vec<(ByteBuf, ByteBuf)>> {
     session.put_file(format!("{}.py", functions.module), &functions.source).await?;
     if !functions.packages.is_empty() {
-        install(session, functions).await?;
+        install_packages(session, functions).await?;
     }
     let import = [CodeBlock::new("python", format!("import {}\n", functions.module))];
-    let loaded = session.call(&import[..]).run().await?;
+    let loaded = session.call(&import[..]).discard_file().run().await?;
     if loaded.exit_code != 0 {
         return Err(Error::FunctionsLoad { output: loaded.output.trim_end().to_owned() });
     }
-    let mut path = session.work_dir().as_os_str().to_owned();
+    let mut path = session.workspace().as_os_str().to_owned();
     if let Some(set) = python_path.filter(|set| !set.is_empty()) {
         path.push(":");
         path.push(set);
@@ -114,11 +122,12 @@ pub(crate) async fn prepare(
     Ok(vec![(ByteBuf::from("PYTHONPATH"), bytes(path))])
 }
 
-async fn install(session: &Session, functions: &Functions) -> Result<()> {
+async fn install_packages(session: &Session, functions: &Functions) -> Result<()> {
     let blocks = [CodeBlock::new("python", INSTALL)];
     let packages = functions.packages.join("\n");
     let time = session.timeout().max(TIME_TO_INSTALL);
-    let installed = session.call(&blocks[..]).env("STOCKADE_PACKAGES", packages).timeout(time).run().await?;
+    let call = session.call(&blocks[..]).env("STOCKADE_PACKAGES", packages).timeout(time);
+    let installed = call.discard_file().run().await?;
     if installed.exit_code == 0 {
         return Ok(());
     }

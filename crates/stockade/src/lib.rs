@@ -34,6 +34,7 @@ mod environment;
 mod error;
 mod events;
 mod executor;
+mod files;
 mod functions;
 mod io_thread;
 mod languages;
@@ -54,14 +55,16 @@ pub use crate::{
     error::{Error, Fault, Result},
     events::Event,
     executor::{
-        BoxFuture, CodeExecutor, LocalCommandLineCodeExecutor, LocalCommandLineCodeExecutorBuilder,
-        RestartableExecutor,
+        BoxFuture, CodeExecutor, DeviceRequest, DockerCommandLineCodeExecutor,
+        DockerCommandLineCodeExecutorBuilder, Life, LocalCommandLineCodeExecutor,
+        LocalCommandLineCodeExecutorBuilder, ParseOptionError, ParsePullError, Pull, PullProgress,
+        RestartableExecutor, SessionContainer, Ulimit, Volume, prune_session_containers, session_containers,
     },
     functions::Functions,
     languages::{Command, Language, LanguageReport, Languages},
     markdown::{FencedBlock, code_blocks, fenced_blocks},
     outcome::{BlockOutcome, Change, CommandLineCodeResult, FileChange, Output, Status, Stream},
-    session::{Background, BackgroundOutput, Policy, Session, SessionInfo},
+    session::{Background, BackgroundOutput, ContainerInfo, Policy, Session, SessionInfo, WorkspaceMode},
 };
 
 /// The README's example, as a test.

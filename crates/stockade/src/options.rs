@@ -1,10 +1,148 @@
-//! Checks of options that executors and calls share. Each says which option it is about and what it takes.
+//! Options that executors and calls share: their defaults, their setters and their checks. Each check says which
+//! option it is about and what it takes.
 
-use std::time::Duration;
+use std::{ffi::OsString, os::unix::ffi::OsStringExt, time::Duration};
 
 use serde_bytes::ByteBuf;
+use stockade_runner::wire::message::SessionSpec;
 
-use crate::error::{Error, Result};
+use crate::{
+    Functions, Language,
+    error::{Error, Result},
+    session::Defaults,
+};
+
+/// A block's default timeout, AutoGen's.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+/// What is kept of each of a block's streams by default.
+const DEFAULT_OUTPUT_LIMIT: u64 = 1 << 20;
+/// The most that can be asked to be kept: runner and host hold it in memory, several times over.
+const MAX_OUTPUT_LIMIT: u64 = 64 << 20;
+
+/// What sessions are started with wherever they run.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionOptions {
+    pub(crate) timeout: Duration,
+    pub(crate) functions: Option<Functions>,
+    pub(crate) env: Vec<(ByteBuf, ByteBuf)>,
+    pub(crate) cleanup_temp_files: bool,
+    pub(crate) output_limit: u64,
+    pub(crate) keep_going: bool,
+    pub(crate) merge_streams: bool,
+    pub(crate) languages: Vec<Language>,
+}
+
+impl SessionOptions {
+    pub(crate) fn new(cleanup_temp_files: bool) -> Self {
+        Self {
+            timeout: DEFAULT_TIMEOUT,
+            functions: None,
+            env: Vec::new(),
+            cleanup_temp_files,
+            output_limit: DEFAULT_OUTPUT_LIMIT,
+            keep_going: false,
+            merge_streams: false,
+            languages: Vec::new(),
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        check_timeout(self.timeout)?;
+        check_variables(&self.env)?;
+        self.functions.as_ref().map_or(Ok(()), Functions::check)?;
+        if self.output_limit > MAX_OUTPUT_LIMIT {
+            let why = format!("must be at most {MAX_OUTPUT_LIMIT} bytes");
+            return Err(Error::InvalidOption { option: "output_limit", why });
+        }
+        Ok(())
+    }
+
+    /// What was set of a variable for the code.
+    pub(crate) fn variable(&self, wanted: &str) -> Option<OsString> {
+        let set = self.env.iter().rev().find(|(name, _)| **name == *wanted.as_bytes());
+        set.map(|(_, value)| OsString::from_vec(value.to_vec()))
+    }
+
+    /// What of them the runner is told at its start.
+    pub(crate) fn spec(&self, workspace: ByteBuf) -> SessionSpec {
+        SessionSpec {
+            workspace,
+            env: self.env.clone(),
+            cleanup_temp_files: self.cleanup_temp_files,
+            languages: self.languages.clone(),
+            ..SessionSpec::default()
+        }
+    }
+
+    /// What of them calls begin with.
+    pub(crate) fn defaults(&self) -> Defaults {
+        Defaults {
+            timeout: self.timeout,
+            keep_going: self.keep_going,
+            merge_streams: self.merge_streams,
+            backpressure: false,
+            output_limit: self.output_limit,
+            env: Vec::new(),
+            discard_file: false,
+        }
+    }
+}
+
+/// The setters of [`SessionOptions`], for a builder whose options have them as `session`.
+macro_rules! session_setters {
+    () => {
+        /// How long each block may take, a millisecond at least; 60 s by default.
+        pub fn timeout(mut self, timeout: std::time::Duration) -> Self {
+            self.options.session.timeout = timeout;
+            self
+        }
+
+        /// A Python module for the blocks to import. At start it is saved in the workspace, its packages are
+        /// installed by pip, and it is loaded once.
+        pub fn functions(mut self, functions: $crate::Functions) -> Self {
+            self.options.session.functions = Some(functions);
+            self
+        }
+
+        /// Sets a variable for the code.
+        pub fn env(
+            mut self,
+            name: impl Into<std::ffi::OsString>,
+            value: impl Into<std::ffi::OsString>,
+        ) -> Self {
+            let variable = ($crate::call::bytes(name.into()), $crate::call::bytes(value.into()));
+            self.options.session.env.push(variable);
+            self
+        }
+
+        /// How many bytes are kept of each of a block's streams, half from its beginning and half from its end: 1 MiB
+        /// by default, 64 MiB at most. The block can print any amount.
+        pub fn output_limit(mut self, bytes: u64) -> Self {
+            self.options.session.output_limit = bytes;
+            self
+        }
+
+        /// Whether blocks after one that fails are run all the same; false by default.
+        pub fn keep_going(mut self, keep_going: bool) -> Self {
+            self.options.session.keep_going = keep_going;
+            self
+        }
+
+        /// Whether stdout and stderr share one pipe, so that their common order is exact; false by default.
+        pub fn merge_streams(mut self, merge_streams: bool) -> Self {
+            self.options.session.merge_streams = merge_streams;
+            self
+        }
+
+        /// Adds a language. One with the name or an alias of another takes that over.
+        pub fn language(mut self, language: $crate::Language) -> Self {
+            self.options.session.languages.push(language);
+            self
+        }
+    };
+}
+
+pub(crate) use session_setters;
 
 /// The longest timeout: what is longer is a mistake or means "never", and a clock can't count it.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);

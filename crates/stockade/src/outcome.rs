@@ -194,14 +194,30 @@ pub struct FileChange {
 /// What happened to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Change {
     /// It was not there before.
     Created,
     /// It was there before, or the file system keeps no time of birth.
     Changed,
+    /// It was there before and is gone. Only a workspace that was copied tells; the file on this host stays.
+    Deleted,
+}
+
+impl FileChange {
+    /// A file that is gone.
+    pub(crate) fn deleted(path: PathBuf) -> Self {
+        let mime = mime_guess::from_path(&path).first_or_octet_stream().to_string();
+        Self { path, size: 0, mime, change: Change::Deleted }
+    }
 }
 
 impl BlockOutcome {
+    /// Adds a sentence of Stockade's to what was printed.
+    pub(crate) fn add_notice(&mut self, notice: &str) {
+        add_notice(&mut self.output.0, notice);
+    }
+
     /// From what the runner said: the outcome and the parts of the output that it kept.
     pub(crate) fn new(index: usize, outcome: outcome::Outcome, pieces: &[Piece]) -> Self {
         let (status, signal) = match outcome.status {

@@ -20,19 +20,70 @@ use crate::{
     Call, CodeBlock, CommandLineCodeResult, LanguageReport,
     client::{Client, Watcher},
     error::{Error, Fault, Result},
+    files::{self, Files},
 };
+
+/// The most bytes that [`Session::get_file`] gives: they are held in memory.
+const MAX_FILE: u64 = 1 << 30;
 
 /// What a session is; the object `session` in the JSON of a result.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct SessionInfo {
-    /// The kind of executor: `local`.
+    /// The kind of executor: `local` or `docker`.
     pub executor: String,
     /// What is enforced on the code.
     pub policy: Policy,
+    /// The container that the code runs in, where it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerInfo>,
     /// The absolute path of the workspace on this host.
     #[serde(skip)]
     pub work_dir: PathBuf,
+    /// The absolute path of the workspace where the code runs.
+    #[serde(skip)]
+    pub workspace: PathBuf,
+}
+
+impl SessionInfo {
+    /// Of a session whose code sees the work_dir as this host does.
+    pub(crate) fn new(executor: &str, work_dir: PathBuf) -> Self {
+        let workspace = work_dir.clone();
+        Self {
+            executor: executor.to_owned(),
+            policy: Policy::default(),
+            container: None,
+            work_dir,
+            workspace,
+        }
+    }
+}
+
+/// The container of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ContainerInfo {
+    /// The id that the daemon gave it.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The image, as it was asked for.
+    pub image: String,
+    /// The daemon's address.
+    pub daemon: String,
+    /// How the work_dir and the workspace are one.
+    pub workspace: WorkspaceMode,
+}
+
+/// How the work_dir on this host and the workspace in the container are one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum WorkspaceMode {
+    /// The work_dir is mounted.
+    Bind,
+    /// The work_dir was copied at the start, and what blocks create or change is copied back after each.
+    Copy,
 }
 
 /// What is enforced on the code: nothing yet, for an unsandboxed local session.
@@ -49,6 +100,8 @@ pub(crate) struct Defaults {
     pub(crate) backpressure: bool,
     pub(crate) output_limit: u64,
     pub(crate) env: Vec<(ByteBuf, ByteBuf)>,
+    /// The blocks are Stockade's own, and leave no file.
+    pub(crate) discard_file: bool,
 }
 
 /// A started executor. Its blocks share a workspace and can disturb each other; they can't reach its wire.
@@ -59,6 +112,7 @@ pub(crate) struct Defaults {
 pub struct Session {
     client: Arc<Client>,
     info: SessionInfo,
+    files: Arc<Files>,
     defaults: Defaults,
     /// Cancelled when the place of the session has ended: its process is gone.
     ended: CancellationToken,
@@ -71,7 +125,15 @@ impl Session {
         defaults: Defaults,
         ended: CancellationToken,
     ) -> Self {
-        Self { client: Arc::new(client), info, defaults, ended }
+        let client = Arc::new(client);
+        let files = Arc::new(Files::shared(&info));
+        Self { client, info, files, defaults, ended }
+    }
+
+    /// Copies the work_dir into the workspace, and from now on what blocks change back.
+    pub(crate) async fn with_copies(mut self) -> Result<Self> {
+        self.files = Arc::new(Files::copied(&self.info, &self.client).await?);
+        Ok(self)
     }
 
     /// Sets variables for every call.
@@ -103,7 +165,8 @@ impl Session {
 
     /// A call with options of its own, or one whose events are wanted.
     pub fn call<'a>(&self, blocks: impl Into<Cow<'a, [CodeBlock]>>) -> Call<'a> {
-        Call::new(Arc::clone(&self.client), blocks.into(), self.defaults.clone())
+        let (client, files) = (Arc::clone(&self.client), Arc::clone(&self.files));
+        Call::new(client, files, blocks.into(), self.defaults.clone())
     }
 
     /// Every language, and what runs it here.
@@ -120,9 +183,19 @@ impl Session {
     /// # Errors
     ///
     /// [`Error::Runner`] for a path that is absolute, has a `..` or leads out through a link, or that the file
-    /// system refuses; [`Error::SessionEnded`]; [`Error::BlockTooLarge`] beyond 64 MiB.
+    /// system refuses; [`Error::SessionEnded`].
     pub async fn put_file(&self, path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> Result<()> {
-        self.client.write(path.as_ref().as_os_str().as_encoded_bytes(), contents.as_ref()).await
+        files::put(&self.client, path.as_ref(), contents.as_ref()).await
+    }
+
+    /// The contents of a regular file in the workspace. A symbolic link is not followed.
+    ///
+    /// # Errors
+    ///
+    /// As [`put_file`](Self::put_file), and [`Error::Runner`] for what is no regular file, is not there, or has more
+    /// than 1 GiB.
+    pub async fn get_file(&self, path: impl AsRef<Path>) -> Result<Vec<u8>> {
+        files::get(&self.client, path.as_ref(), MAX_FILE).await
     }
 
     /// What the session is and enforces.
@@ -133,6 +206,11 @@ impl Session {
     /// The absolute path of the workspace on this host.
     pub fn work_dir(&self) -> &Path {
         &self.info.work_dir
+    }
+
+    /// The absolute path of the workspace where the code runs.
+    pub fn workspace(&self) -> &Path {
+        &self.info.workspace
     }
 
     /// Bytes that processes which finished blocks left running have printed since.

@@ -99,7 +99,13 @@ async fn make(session: &Session, directory: &Path) -> Result<()> {
     }
     File::create(&mark).map_err(|error| refused(error.to_string()))?;
     let blocks = [CodeBlock::new("sh", MAKE)];
-    let made = session.call(&blocks[..]).env("STOCKADE_VENV", directory).timeout(TIME_TO_MAKE).run().await?;
+    let made = session
+        .call(&blocks[..])
+        .env("STOCKADE_VENV", directory)
+        .timeout(TIME_TO_MAKE)
+        .discard_file()
+        .run()
+        .await?;
     if made.exit_code != 0 || !directory.join("bin/python").exists() {
         // It was missing, empty, or left unfinished by one of us.
         let _ = remove_all(directory);

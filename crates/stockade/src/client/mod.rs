@@ -17,9 +17,12 @@ use std::{
     time::Duration,
 };
 
+use serde_bytes::ByteBuf;
 use stockade_runner::wire::{
     frame::{Decoder, encode},
-    message::{LanguageReport, Reply, Request, RunId, RunSpec, SessionSpec},
+    message::{
+        Changes, Entry, Failure, LanguageReport, Part, Refusal, Reply, Request, RunId, RunSpec, SessionSpec,
+    },
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
@@ -43,6 +46,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the end of a stream waits for word of how the runner ended.
 const OBITUARY: Duration = Duration::from_millis(500);
 const READ_SIZE: usize = 64 << 10;
+/// Bytes of what is no greeting that an error shows.
+const QUOTED: usize = 200;
 
 /// How a runner is reached, and how it is known to have ended.
 #[derive(Debug)]
@@ -56,6 +61,17 @@ pub(crate) struct Transport<S> {
     pub(crate) doomed: CancellationToken,
     /// The time between signs of life, where the runner can't see its host's process.
     pub(crate) heartbeat: Option<Duration>,
+    /// The runner outlives the conversation, whose end is then ours to make: it leaves the stream open.
+    pub(crate) lingers: bool,
+}
+
+/// Why a conversation did not come to a session.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// The runner refused what was asked.
+    Refused { refusal: Refusal, failure: Failure },
+    /// The conversation ended before.
+    Ended(Fault),
 }
 
 /// A conversation with a runner.
@@ -64,6 +80,10 @@ pub(crate) struct Client {
     shared: Arc<Shared>,
     io: Handle,
 }
+
+/// Something that the runner was asked to save.
+#[derive(Debug)]
+pub(crate) struct Writing(oneshot::Receiver<Result<ByteBuf, Failure>>);
 
 /// What the client, its handles and its two tasks share.
 #[derive(Debug)]
@@ -78,7 +98,11 @@ struct Shared {
 
 impl Client {
     /// Greets the runner at the other end of the stream and starts a session.
-    pub(crate) async fn start<S>(transport: Transport<S>, io: Handle, spec: SessionSpec) -> Result<Self>
+    pub(crate) async fn start<S>(
+        transport: Transport<S>,
+        io: Handle,
+        spec: SessionSpec,
+    ) -> Result<Self, StartError>
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
@@ -93,10 +117,13 @@ impl Client {
         });
         let (from_runner, to_runner) = tokio::io::split(transport.stream);
         io.spawn(write_all(to_runner, messages, Arc::clone(&shared), transport.heartbeat));
-        io.spawn(read_all(from_runner, Arc::clone(&shared), transport.obituary));
+        io.spawn(read_all(from_runner, Arc::clone(&shared), transport.obituary, transport.lingers));
         let client = Client { shared, io };
-        client.answer(started).await?.map_err(Error::runner)?;
-        Ok(client)
+        match client.answer(started).await {
+            Ok(Ok(())) => Ok(client),
+            Ok(Err((refusal, failure))) => Err(StartError::Refused { refusal, failure }),
+            Err(fault) => Err(StartError::Ended(fault)),
+        }
     }
 
     /// Starts a run. It is cancelled when its handle is dropped.
@@ -121,25 +148,47 @@ impl Client {
     pub(crate) async fn languages(&self) -> Result<Vec<LanguageReport>> {
         let reports = self.shared.state.lock().expect_languages()?;
         self.shared.send(&Request::Languages);
-        self.answer(reports).await
+        self.answer(reports).await.map_err(Error::ended)
     }
 
-    /// Saves a file in the workspace.
-    pub(crate) async fn write(&self, path: &[u8], contents: &[u8]) -> Result<()> {
+    /// Saves something in the workspace.
+    pub(crate) async fn write(&self, path: &[u8], entry: Entry) -> Result<()> {
+        self.written(self.begin_write(path, entry)?).await
+    }
+
+    /// Has something saved in the workspace; [`written`](Self::written) waits for that.
+    pub(crate) fn begin_write(&self, path: &[u8], entry: Entry) -> Result<Writing> {
         let id = self.next_id();
-        let frame =
-            encode(&Request::Write { id, path: path.to_vec().into(), contents: contents.to_vec().into() })
-                .map_err(|source| Error::BlockTooLarge { index: 0, source, finished: Vec::new() })?;
         let written = self.shared.state.lock().expect_written(id)?;
-        self.shared.outgoing.send(frame);
-        self.answer(written).await?.map(drop).map_err(Error::runner)
+        self.shared.send(&Request::Write { id, path: path.to_vec().into(), entry });
+        Ok(Writing(written))
+    }
+
+    pub(crate) async fn written(&self, writing: Writing) -> Result<()> {
+        self.answer(writing.0).await.map_err(Error::ended)?.map(drop).map_err(Error::runner)
+    }
+
+    /// Reads a part of a file in the workspace.
+    pub(crate) async fn read(&self, path: &[u8], offset: u64, length: u64) -> Result<Part> {
+        let id = self.next_id();
+        let part = self.shared.state.lock().expect_part(id, length)?;
+        self.shared.send(&Request::Read { id, path: path.to_vec().into(), offset, length });
+        self.answer(part).await.map_err(Error::ended)?.map_err(Error::runner)
+    }
+
+    /// What has changed in the workspace since this was last asked.
+    pub(crate) async fn changes(&self) -> Result<Changes> {
+        let id = self.next_id();
+        let changes = self.shared.state.lock().expect_changes(id)?;
+        self.shared.send(&Request::Changes { id });
+        self.answer(changes).await.map_err(Error::ended)
     }
 
     /// Has the runner end everything, and gives the processes that it could not end.
     pub(crate) async fn stop(&self) -> Result<Vec<u32>> {
         let stopped = self.shared.state.lock().expect_stopped()?;
         self.shared.send(&Request::Stop);
-        self.answer(stopped).await
+        self.answer(stopped).await.map_err(Error::ended)
     }
 
     /// Bytes that processes which finished blocks left behind have printed.
@@ -161,12 +210,21 @@ impl Client {
         self.shared.sooner.notify_one();
     }
 
+    /// Runs something on the library's own thread, to its end, whether or not it is waited for.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = Result<T>> + Send + 'static {
+        let (task, shared) = (self.io.spawn(work), Arc::clone(&self.shared));
+        async move { task.await.map_err(|_| Error::ended(shared.state.lock().fault())) }
+    }
+
     fn next_id(&self) -> u64 {
         self.shared.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Waits for an answer that takes a runner no time.
-    async fn answer<T: Send + 'static>(&self, answer: oneshot::Receiver<T>) -> Result<T> {
+    async fn answer<T: Send + 'static>(&self, answer: oneshot::Receiver<T>) -> Result<T, Fault> {
         // On our runtime: the caller's may have no timers, or be no tokio runtime at all.
         let answer = self.io.spawn(async move { timeout(PATIENCE, answer).await });
         match answer.await {
@@ -174,7 +232,7 @@ impl Client {
             Ok(Err(_)) => self.shared.fail(Fault::Unresponsive { after: PATIENCE }),
             _ => {}
         }
-        Err(Error::ended(self.shared.state.lock().fault()))
+        Err(self.shared.state.lock().fault())
     }
 }
 
@@ -204,9 +262,16 @@ impl Shared {
 
     /// Ends the conversation: whoever waits, and every later call, gets `fault`.
     fn fail(&self, fault: Fault) {
-        let force = fault != Fault::Stopped;
-        self.state.lock().fail(fault);
-        if force {
+        let mut state = self.state.lock();
+        // After a stop the runner's end is what was to come.
+        let expected = match fault {
+            Fault::Stopped => true,
+            Fault::RunnerDied { .. } => state.is_stopped(),
+            _ => false,
+        };
+        state.fail(fault);
+        drop(state);
+        if !expected {
             self.doomed.cancel();
         }
     }
@@ -246,7 +311,8 @@ async fn write_all<S: AsyncWrite>(
         }
         shared.outgoing.written();
     }
-    let _ = to_runner.shutdown().await;
+    // Whoever does not take the end of the stream loses it all the same.
+    let _ = timeout(PATIENCE, to_runner.shutdown()).await;
 }
 
 /// Reads what the runner says, and watches over what it owes, until the conversation ends.
@@ -254,11 +320,18 @@ async fn read_all<S: AsyncRead>(
     mut from_runner: ReadHalf<S>,
     shared: Arc<Shared>,
     obituary: oneshot::Receiver<String>,
+    lingers: bool,
 ) {
     let mut decoder = Decoder::new();
     let mut buffer = vec![0; READ_SIZE];
     let fault = loop {
-        let due = shared.state.lock().next_due();
+        let due = {
+            let mut state = shared.state.lock();
+            if lingers && state.is_stopped() {
+                return;
+            }
+            state.next_due()
+        };
         tokio::select! {
             // What has come counts, even if this process was kept from taking it until after something was due.
             biased;
@@ -270,7 +343,8 @@ async fn read_all<S: AsyncRead>(
                 Ok(length) => {
                     decoder.push(&buffer[..length]);
                     if let Err(fault) = take_replies(&mut decoder, &shared) {
-                        break fault;
+                        let has_greeted = shared.state.lock().has_greeted();
+                        break if has_greeted { fault } else { quote(fault, &buffer[..length]) };
                     }
                 }
             },
@@ -287,6 +361,17 @@ async fn read_all<S: AsyncRead>(
     shared.fail(fault);
 }
 
+/// What does not greet is no runner: what it says instead may tell what it is.
+fn quote(fault: Fault, said: &[u8]) -> Fault {
+    match fault {
+        Fault::Protocol { why } => {
+            let said = String::from_utf8_lossy(&said[..said.len().min(QUOTED)]);
+            Fault::Protocol { why: format!("{why}; it said: {:?}", said.trim_end()) }
+        }
+        fault => fault,
+    }
+}
+
 fn take_replies(decoder: &mut Decoder, shared: &Shared) -> Result<(), Fault> {
     let unintelligible = |error| Fault::Protocol { why: format!("{error}") };
     while let Some(reply) = decoder.next::<Reply>().map_err(unintelligible)? {
@@ -297,3 +382,6 @@ fn take_replies(decoder: &mut Decoder, shared: &Shared) -> Result<(), Fault> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

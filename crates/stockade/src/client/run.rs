@@ -48,6 +48,11 @@ pub(crate) enum RunEnd {
     Ended(Fault),
 }
 
+/// The room that live output of this length takes while it waits: many small pieces take more than their bytes.
+pub(super) fn room_for(length: usize) -> usize {
+    length + size_of::<RunEvent>()
+}
+
 #[derive(Debug)]
 pub(super) struct RunEvents {
     pub(super) receiver: mpsc::UnboundedReceiver<RunEvent>,
@@ -107,7 +112,7 @@ impl RunHandle {
 
     /// Gives the runner credit for what was taken, now and then.
     fn taken(&mut self, length: usize) {
-        self.events.queued.fetch_sub(length, Ordering::Relaxed);
+        self.events.queued.fetch_sub(room_for(length), Ordering::Relaxed);
         self.credit += length as u64;
         if self.credit >= LIVE_WINDOW / 4 {
             self.shared.send(&Request::Credit { run: self.id, bytes: self.credit });

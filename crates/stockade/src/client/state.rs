@@ -12,7 +12,8 @@ use std::{
 
 use serde_bytes::ByteBuf;
 use stockade_runner::wire::message::{
-    Failure, LIVE_WINDOW, LanguageReport, Piece, Reply, RunId, SessionSpec, Stream, VERSION,
+    Changes, Failure, LIVE_WINDOW, LanguageReport, Part, Piece, Refusal, Reply, RunId, SessionSpec, Stream,
+    VERSION,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -21,7 +22,7 @@ use tokio::{
 
 use super::{
     background::{self, BackgroundOutput, Teller, Watcher},
-    run::{RunEnd, RunEvent, RunEvents},
+    run::{RunEnd, RunEvent, RunEvents, room_for},
 };
 use crate::error::{Error, Fault, Result};
 
@@ -55,10 +56,13 @@ impl Locked {
 pub(super) struct State {
     /// What to start the session with, until the runner has greeted.
     greeting: Option<SessionSpec>,
-    ready: Option<oneshot::Sender<Result<(), Failure>>>,
+    ready: Option<oneshot::Sender<Result<(), (Refusal, Failure)>>>,
     runs: HashMap<RunId, RunState>,
     languages: VecDeque<oneshot::Sender<Vec<LanguageReport>>>,
     written: HashMap<u64, oneshot::Sender<Result<ByteBuf, Failure>>>,
+    /// With the most bytes that each may have.
+    parts: HashMap<u64, (u64, oneshot::Sender<Result<Part, Failure>>)>,
+    changes: HashMap<u64, oneshot::Sender<Changes>>,
     stopped: Option<oneshot::Sender<Vec<u32>>>,
     background_bytes: u64,
     background: Option<Teller>,
@@ -110,13 +114,15 @@ impl Watch {
 }
 
 impl State {
-    pub(super) fn new(spec: SessionSpec, ready: oneshot::Sender<Result<(), Failure>>) -> Self {
+    pub(super) fn new(spec: SessionSpec, ready: oneshot::Sender<Result<(), (Refusal, Failure)>>) -> Self {
         Self {
             greeting: Some(spec),
             ready: Some(ready),
             runs: HashMap::new(),
             languages: VecDeque::new(),
             written: HashMap::new(),
+            parts: HashMap::new(),
+            changes: HashMap::new(),
             stopped: None,
             background_bytes: 0,
             background: None,
@@ -185,6 +191,24 @@ impl State {
         Ok(receiver)
     }
 
+    pub(super) fn expect_part(
+        &mut self,
+        id: u64,
+        length: u64,
+    ) -> Result<oneshot::Receiver<Result<Part, Failure>>> {
+        self.check()?;
+        let (sender, receiver) = oneshot::channel();
+        self.parts.insert(id, (length, sender));
+        Ok(receiver)
+    }
+
+    pub(super) fn expect_changes(&mut self, id: u64) -> Result<oneshot::Receiver<Changes>> {
+        self.check()?;
+        let (sender, receiver) = oneshot::channel();
+        self.changes.insert(id, sender);
+        Ok(receiver)
+    }
+
     pub(super) fn expect_stopped(&mut self) -> Result<oneshot::Receiver<Vec<u32>>> {
         self.check()?;
         let (sender, receiver) = oneshot::channel();
@@ -203,6 +227,11 @@ impl State {
         Ok(watch)
     }
 
+    /// Whether the conversation came to the end that was asked for.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.fault == Some(Fault::Stopped)
+    }
+
     pub(super) fn fault(&self) -> Fault {
         self.fault.clone().unwrap_or(Fault::RunnerDied { how: None })
     }
@@ -217,21 +246,30 @@ impl State {
         self.ready = None;
         self.languages.clear();
         self.written.clear();
+        self.parts.clear();
+        self.changes.clear();
         self.stopped = None;
         self.background = None;
     }
 
     // What the runner says.
 
+    pub(super) fn has_greeted(&self) -> bool {
+        self.greeting.is_none()
+    }
+
     /// Takes in a reply. Gives what to start the session with, once the runner has greeted.
     pub(super) fn take(&mut self, reply: Reply) -> Result<Option<SessionSpec>, Fault> {
         self.heard = Instant::now();
         match reply {
             Reply::Hello { version } => return self.take_hello(version).map(Some),
+            _ if !self.has_greeted() => return Err(unexpected("something before its greeting")),
             Reply::Ready { .. } => answer(self.ready.take(), Ok(()))?,
-            Reply::StartFailed(failure) => answer(self.ready.take(), Err(failure))?,
+            Reply::StartFailed { refusal, failure } => answer(self.ready.take(), Err((refusal, failure)))?,
             Reply::Languages(reports) => answer(self.languages.pop_front(), reports)?,
             Reply::Written { id, result } => answer(self.written.remove(&id), result)?,
+            Reply::Read { id, result } => self.take_part(id, result)?,
+            Reply::Changes { id, changes } => answer(self.changes.remove(&id), changes)?,
             Reply::Heartbeat => {}
             Reply::Started { run, language, file } => self.take_started(run, language, file)?,
             Reply::Live { run, stream, data, lost } => self.take_live(run, stream, data, lost),
@@ -273,14 +311,15 @@ impl State {
             return;
         }
         run.lost = run.lost.saturating_add(lost);
-        if run.queued.load(Ordering::Relaxed) + data.len() > LIVE_BUDGET {
+        let room = room_for(data.len());
+        if run.queued.load(Ordering::Relaxed) + room > LIVE_BUDGET {
             run.lost = run.lost.saturating_add(data.len() as u64);
             return;
         }
         // What was lost is told with what follows it, or at the end.
         if !data.is_empty() {
             run.tell_lost();
-            run.queued.fetch_add(data.len(), Ordering::Relaxed);
+            run.queued.fetch_add(room, Ordering::Relaxed);
             let _ = run.events.send(RunEvent::Live { stream, data: data.into_vec() });
         }
     }
@@ -311,11 +350,22 @@ impl State {
         }
     }
 
+    fn take_part(&mut self, id: u64, result: Result<Part, Failure>) -> Result<(), Fault> {
+        let (length, asked) = self.parts.remove(&id).unzip();
+        let given = result.as_ref().map_or(0, |part| part.contents.len() as u64);
+        if length.is_some_and(|length| given > length) {
+            return Err(unexpected("a larger part of a file than was asked for"));
+        }
+        answer(asked, result)
+    }
+
     fn take_background(&mut self, stream: Stream, bytes: u64, data: ByteBuf) {
         self.background_bytes = self.background_bytes.saturating_add(bytes);
         if let Some(background) = &self.background {
-            let data = data.into_vec().into();
-            background.tell(BackgroundOutput { stream: stream.into(), bytes, data });
+            // A runner sends no more than it read at one time.
+            let mut data = data.into_vec();
+            let last = data.split_off(data.len().saturating_sub(LIVE_WINDOW as usize));
+            background.tell(BackgroundOutput { stream: stream.into(), bytes, data: last.into() });
         }
     }
 

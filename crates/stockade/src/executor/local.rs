@@ -7,15 +7,10 @@ use std::{
     fs, io,
     os::{
         fd::OwnedFd,
-        unix::{
-            ffi::{OsStrExt, OsStringExt},
-            fs::PermissionsExt,
-            net::UnixStream as StdUnixStream,
-        },
+        unix::{ffi::OsStrExt, fs::PermissionsExt, net::UnixStream as StdUnixStream},
     },
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    time::Duration,
 };
 
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
@@ -32,22 +27,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{BoxFuture, CodeExecutor};
 use crate::{
-    Functions, Language, Session,
-    call::bytes,
-    client::{Client, Transport},
+    Session,
+    client::{Client, StartError, Transport},
     environment,
     error::{Error, Result},
-    functions, io_thread, options, runner_image,
-    session::{Defaults, Policy, SessionInfo},
+    functions, io_thread,
+    options::{SessionOptions, session_setters},
+    runner_image,
+    session::SessionInfo,
     virtual_env,
 };
-
-/// A block's default timeout, AutoGen's.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
-/// What is kept of each of a block's streams by default.
-const DEFAULT_OUTPUT_LIMIT: u64 = 1 << 20;
-/// The most that can be asked to be kept: runner and host hold it in memory, several times over.
-const MAX_OUTPUT_LIMIT: u64 = 64 << 20;
 
 /// Runs blocks on this host, as processes of this user.
 ///
@@ -83,33 +72,22 @@ pub struct LocalCommandLineCodeExecutorBuilder {
 
 #[derive(Debug, Clone)]
 struct Options {
+    session: SessionOptions,
     work_dir: Option<PathBuf>,
-    timeout: Duration,
     virtual_env: Option<PathBuf>,
-    functions: Option<Functions>,
-    env: Vec<(ByteBuf, ByteBuf)>,
     inherit_env: Vec<String>,
-    cleanup_temp_files: bool,
-    output_limit: u64,
-    keep_going: bool,
-    merge_streams: bool,
-    languages: Vec<Language>,
 }
 
 impl Options {
-    /// What was set of a variable for the code.
-    fn variable(&self, wanted: &str) -> Option<OsString> {
-        let set = self.env.iter().rev().find(|(name, _)| **name == *wanted.as_bytes());
-        set.map(|(_, value)| OsString::from_vec(value.to_vec()))
-    }
-
     /// The PATH that the code is given.
     fn path(&self) -> OsString {
-        self.variable("PATH").or_else(|| env::var_os("PATH")).unwrap_or_default()
+        self.session.variable("PATH").or_else(|| env::var_os("PATH")).unwrap_or_default()
     }
 }
 
 impl LocalCommandLineCodeExecutorBuilder {
+    session_setters!();
+
     /// The directory in which blocks' files are saved and their processes run. It is made when it is missing. By
     /// default each session has a temporary one, which is removed at its end, however that comes.
     pub fn work_dir(mut self, work_dir: impl Into<PathBuf>) -> Self {
@@ -117,29 +95,10 @@ impl LocalCommandLineCodeExecutorBuilder {
         self
     }
 
-    /// How long each block may take, a millisecond at least; 60 s by default.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.options.timeout = timeout;
-        self
-    }
-
     /// A virtual environment whose `python` and `pip` Python and shell blocks get. It is made at start when it is
     /// missing, by `uv` where that is found and else by `python3 -m venv`.
     pub fn virtual_env(mut self, directory: impl Into<PathBuf>) -> Self {
         self.options.virtual_env = Some(directory.into());
-        self
-    }
-
-    /// A Python module for the blocks to import. At start it is saved in the workspace, its packages are
-    /// installed by pip, and it is loaded once.
-    pub fn functions(mut self, functions: Functions) -> Self {
-        self.options.functions = Some(functions);
-        self
-    }
-
-    /// Sets a variable for the code.
-    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.options.env.push((bytes(name.into()), bytes(value.into())));
         self
     }
 
@@ -153,32 +112,7 @@ impl LocalCommandLineCodeExecutorBuilder {
     /// Whether the files of blocks that named none are removed after they have run; true by default. Files that
     /// a block named are never removed.
     pub fn cleanup_temp_files(mut self, cleanup: bool) -> Self {
-        self.options.cleanup_temp_files = cleanup;
-        self
-    }
-
-    /// How many bytes are kept of each of a block's streams, half from its beginning and half from its end: 1 MiB
-    /// by default, 64 MiB at most. The block can print any amount.
-    pub fn output_limit(mut self, bytes: u64) -> Self {
-        self.options.output_limit = bytes;
-        self
-    }
-
-    /// Whether blocks after one that fails are run all the same; false by default.
-    pub fn keep_going(mut self, keep_going: bool) -> Self {
-        self.options.keep_going = keep_going;
-        self
-    }
-
-    /// Whether stdout and stderr share one pipe, so that their common order is exact; false by default.
-    pub fn merge_streams(mut self, merge_streams: bool) -> Self {
-        self.options.merge_streams = merge_streams;
-        self
-    }
-
-    /// Adds a language. One with the name or an alias of another takes that over.
-    pub fn language(mut self, language: Language) -> Self {
-        self.options.languages.push(language);
+        self.options.session.cleanup_temp_files = cleanup;
         self
     }
 
@@ -188,15 +122,8 @@ impl LocalCommandLineCodeExecutorBuilder {
     ///
     /// [`Error::InvalidOption`].
     pub fn build(self) -> Result<LocalCommandLineCodeExecutor> {
-        let options = self.options;
-        options::check_timeout(options.timeout)?;
-        options::check_variables(&options.env)?;
-        options.functions.as_ref().map_or(Ok(()), Functions::check)?;
-        if options.output_limit > MAX_OUTPUT_LIMIT {
-            let why = format!("must be at most {MAX_OUTPUT_LIMIT} bytes");
-            return Err(Error::InvalidOption { option: "output_limit", why });
-        }
-        Ok(LocalCommandLineCodeExecutor { options })
+        self.options.session.check()?;
+        Ok(LocalCommandLineCodeExecutor { options: self.options })
     }
 }
 
@@ -205,17 +132,10 @@ impl LocalCommandLineCodeExecutor {
     pub fn builder() -> LocalCommandLineCodeExecutorBuilder {
         LocalCommandLineCodeExecutorBuilder {
             options: Options {
+                session: SessionOptions::new(true),
                 work_dir: None,
-                timeout: DEFAULT_TIMEOUT,
                 virtual_env: None,
-                functions: None,
-                env: Vec::new(),
                 inherit_env: Vec::new(),
-                cleanup_temp_files: true,
-                output_limit: DEFAULT_OUTPUT_LIMIT,
-                keep_going: false,
-                merge_streams: false,
-                languages: Vec::new(),
             },
         }
     }
@@ -229,18 +149,13 @@ impl LocalCommandLineCodeExecutor {
     pub async fn start(&self) -> Result<Session> {
         let options = &self.options;
         let (work_dir, temporary) = work_dir(options.work_dir.as_deref())?;
-        let session = self.start_runner(work_dir, temporary, &options.env).await?;
-        let mut session = match &options.virtual_env {
+        let session = self.start_runner(work_dir, temporary).await?;
+        let session = match &options.virtual_env {
             // The environment decides what python is, so it is part of what a session starts with.
             Some(directory) => self.enter_virtual_env(session, directory).await?,
             None => session,
         };
-        if let Some(functions) = &options.functions {
-            let python_path = options.variable("PYTHONPATH");
-            let variables = functions::prepare(&session, functions, python_path).await?;
-            session = session.with_env(variables);
-        }
-        Ok(session)
+        functions::install(session, &options.session).await
     }
 
     async fn enter_virtual_env(&self, session: Session, directory: &Path) -> Result<Session> {
@@ -248,47 +163,24 @@ impl LocalCommandLineCodeExecutor {
         Ok(session.with_env(variables))
     }
 
-    async fn start_runner(
-        &self,
-        work_dir: PathBuf,
-        temporary: Option<TempDir>,
-        env: &[(ByteBuf, ByteBuf)],
-    ) -> Result<Session> {
+    async fn start_runner(&self, work_dir: PathBuf, temporary: Option<TempDir>) -> Result<Session> {
         let options = &self.options;
         let io = io_thread::handle().map_err(|error| Error::start("start a thread for the runner", error))?;
         let is_temporary = temporary.is_some();
         let Runner { transport, ended } = Runner::start(&io, &options.inherit_env, temporary)?;
-        let spec = SessionSpec {
-            workspace: ByteBuf::from(work_dir.as_os_str().as_bytes()),
-            env: env.to_vec(),
-            cleanup_temp_files: options.cleanup_temp_files,
-            remove_workspace: is_temporary,
-            languages: options.languages.clone(),
-            heartbeat_timeout_ms: None,
-        };
+        let workspace = ByteBuf::from(work_dir.as_os_str().as_bytes());
+        let spec = SessionSpec { remove_workspace: is_temporary, ..options.session.spec(workspace) };
         let client = Client::start(transport, io, spec).await.map_err(|error| match error {
-            // The workspace is all that a runner can refuse.
-            Error::Runner { failure, .. } => Error::WorkDir {
+            StartError::Refused { failure, .. } => Error::WorkDir {
                 path: work_dir.clone(),
                 source: failure
                     .errno
                     .map_or_else(|| io::Error::other(failure.why), io::Error::from_raw_os_error),
             },
-            Error::SessionEnded { fault, .. } => {
-                Error::start("get its greeting", io::Error::other(fault.to_string()))
-            }
-            error => error,
+            StartError::Ended(fault) => Error::start("get its greeting", io::Error::other(fault.to_string())),
         })?;
-        let info = SessionInfo { executor: "local".to_owned(), policy: Policy::default(), work_dir };
-        let defaults = Defaults {
-            timeout: options.timeout,
-            keep_going: options.keep_going,
-            merge_streams: options.merge_streams,
-            backpressure: false,
-            output_limit: options.output_limit,
-            env: Vec::new(),
-        };
-        Ok(Session::new(client, info, defaults, ended))
+        let info = SessionInfo::new("local", work_dir);
+        Ok(Session::new(client, info, options.session.defaults(), ended))
     }
 }
 
@@ -339,7 +231,10 @@ impl Runner {
         io.spawn(watch(child, told, doomed.clone(), ended.clone(), work_dir));
         // It sees this process through its pidfd and needs no heartbeat.
         let socket = Some(socket.into());
-        Ok(Self { transport: Transport { stream, socket, obituary, doomed, heartbeat: None }, ended })
+        Ok(Self {
+            transport: Transport { stream, socket, obituary, doomed, heartbeat: None, lingers: false },
+            ended,
+        })
     }
 }
 

@@ -1,12 +1,18 @@
 //! Executors: where blocks run. An executor is a template; a session is what it starts. Each executor finds a
 //! place, gets a runner started there and owns the byte stream to it; all the rest is the same for all.
 
+mod docker;
 mod local;
 mod restartable;
 
 use std::{fmt, future::Future, pin::Pin};
 
 pub use self::{
+    docker::{
+        DeviceRequest, DockerCommandLineCodeExecutor, DockerCommandLineCodeExecutorBuilder, Life,
+        ParseOptionError, ParsePullError, Pull, PullProgress, SessionContainer, Ulimit, Volume,
+        prune_session_containers, session_containers,
+    },
     local::{LocalCommandLineCodeExecutor, LocalCommandLineCodeExecutorBuilder},
     restartable::RestartableExecutor,
 };
