@@ -81,12 +81,31 @@ pub(crate) enum Error {
     /// A signal came before the first block.
     #[error("cancelled before the first block was run")]
     Cancelled,
+    /// A flag's value that no executor can be given.
+    #[error("failed to configure the executor: --{flag} {why}")]
+    InvalidFlag {
+        /// Without its dashes.
+        flag: String,
+        /// What is wrong with its value, a fragment that follows the flag.
+        why: String,
+    },
     /// The library failed.
     #[error(transparent)]
     Stockade(#[from] stockade::Error),
 }
 
 impl Error {
+    /// Why an executor could not be made of the flags, in the flags' words.
+    pub(crate) fn refused(error: stockade::Error) -> Self {
+        match error {
+            stockade::Error::InvalidOption { option, why } => {
+                let flag = if option == "container_name" { "name" } else { option };
+                Error::InvalidFlag { flag: flag.replace('_', "-"), why }
+            }
+            error => error.into(),
+        }
+    }
+
     /// A stable word for `--json`.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
@@ -99,6 +118,7 @@ impl Error {
             Error::Unwritable { .. } => "output_unwritable",
             Error::Threads { .. } => "no_threads",
             Error::Cancelled => "cancelled",
+            Error::InvalidFlag { .. } => "invalid_option",
             Error::Stockade(error) => error.kind(),
         }
     }
@@ -118,7 +138,9 @@ impl Error {
             Error::NoBlocks { notes, .. } if !notes.is_empty() => return Some(notes.join("; ")),
             Error::NoBlocks { .. } => "a block is fenced by ``` or ~~~ and names its language: ```python",
             Error::NoTerminal { .. } => "run it in a terminal, or leave out --confirm",
-            Error::Terminal { .. } | Error::Threads { .. } | Error::Cancelled => return None,
+            Error::Terminal { .. } | Error::Threads { .. } | Error::Cancelled | Error::InvalidFlag { .. } => {
+                return None;
+            }
             Error::Unwritable { .. } => "check where the output goes: is the disk full?",
             Error::Stockade(error) => return error.hint(),
         };
@@ -133,7 +155,8 @@ impl Error {
             | Error::StdinTwice
             | Error::UnknownEnding { .. }
             | Error::NoBlocks { .. }
-            | Error::NoTerminal { .. } => EXIT_USAGE,
+            | Error::NoTerminal { .. }
+            | Error::InvalidFlag { .. } => EXIT_USAGE,
             Error::Cancelled => EXIT_CANCELLED,
             Error::Unwritable { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => {
                 EXIT_BROKEN_PIPE
@@ -150,7 +173,7 @@ impl Error {
         matches!(self, Error::Unwritable { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// The whole chain in one line: what was tried, and why it failed.
+    /// The whole chain: what was tried, and why it failed.
     pub(crate) fn message(&self) -> String {
         let mut message = self.to_string();
         let mut cause = std::error::Error::source(self);
@@ -173,6 +196,16 @@ mod tests {
     #[test]
     fn exit_code_that_does_not_fit_is_not_success() {
         assert_eq!([0, 1, 255, 256, -1].map(exit_status), [0, 1, 255, 1, 1]);
+    }
+
+    #[test]
+    fn value_that_no_executor_can_be_given_is_wrong_usage_of_its_flag() {
+        let refused =
+            |option| Error::refused(stockade::Error::InvalidOption { option, why: "is odd".into() });
+        assert_eq!(refused("pids_limit").message(), "failed to configure the executor: --pids-limit is odd");
+        assert_eq!(refused("container_name").message(), "failed to configure the executor: --name is odd");
+        assert_eq!(refused("memory").exit_status(), EXIT_USAGE);
+        assert_eq!(Error::refused(stockade::Error::NotStarted).exit_status(), EXIT_FAILURE);
     }
 
     #[test]

@@ -1,28 +1,34 @@
-//! `stockade languages`: what can be written in a block, and what would run it on this machine. Asks a runner,
-//! for it is the one that looks.
+//! `stockade languages`: what can be written in a block, and what would run it on this machine or in a
+//! container. Asks a runner there, for it is the one that looks.
 
 use anstyle::Style;
-use stockade::{LanguageReport, LocalCommandLineCodeExecutor};
+use stockade::{DockerCommandLineCodeExecutor, LanguageReport, LocalCommandLineCodeExecutor};
 
 use crate::{
-    args::FormatArgs,
+    args::LanguagesArgs,
     error::Error,
     render::{self, BAD, BOLD, DIM, PLAIN},
-    runtime,
+    runtime, signals, start,
     table::Table,
     terminal::visible,
 };
 
 /// Prints the languages; the exit status.
-pub(crate) fn languages(args: &FormatArgs) -> u8 {
-    let reported = runtime::block_on(ask()).and_then(|reports| reports);
+pub(crate) fn languages(args: &LanguagesArgs) -> u8 {
+    let reported = runtime::block_on(ask(args)).and_then(|reports| reports);
     render::status(reported.and_then(|reports| {
         if args.json { render::print_json(&reports) } else { render::print_text(&table(&reports)) }
     }))
 }
 
-async fn ask() -> Result<Vec<LanguageReport>, Error> {
-    let session = LocalCommandLineCodeExecutor::builder().build()?.start().await?;
+async fn ask(args: &LanguagesArgs) -> Result<Vec<LanguageReport>, Error> {
+    let session = if args.docker.is_asked_for() {
+        let token = signals::cancelled_by_signals()?;
+        let executor = DockerCommandLineCodeExecutor::builder();
+        start::container(executor, &args.docker, !args.json, &token).await?
+    } else {
+        LocalCommandLineCodeExecutor::builder().build()?.start().await?
+    };
     let reports = session.languages().await;
     session.stop().await?;
     Ok(reports?)

@@ -1,16 +1,16 @@
-//! `stockade run`. Owns the way of a run: read the input, start a session, run the blocks, stop, sum up. What is
-//! printed is `render`'s part, and what is asked is `confirm`'s.
+//! `stockade run`. Owns the way of a run: read the input, start a session, run the blocks, stop, sum up. How
+//! a session starts is `start`'s part, what is printed `render`'s, and what is asked `confirm`'s.
 
-use stockade::{BlockOutcome, CancellationToken, CodeBlock, Event, LocalCommandLineCodeExecutor, Session};
+use stockade::{BlockOutcome, CancellationToken, CodeBlock, Event, Session};
 
 use crate::{
-    args::{Executor, RunArgs},
+    args::RunArgs,
     confirm::{Answer, Prompt},
     error::{EXIT_CANCELLED, Error, exit_status},
     input::{self, SourcedBlock},
-    render::{Renderer, show_note, show_warning},
+    render::{Renderer, show_note},
     report::Report,
-    runtime, signals,
+    runtime, signals, start,
 };
 
 /// Runs what the command line asks for; the exit status.
@@ -30,8 +30,8 @@ fn try_run(args: &RunArgs, renderer: &mut Renderer, finished: &mut Vec<BlockOutc
     input.notes.iter().for_each(|note| show_note(note));
     renderer.plan(&input.blocks, args.work_dir.is_some());
     runtime::block_on(async {
-        let token = signals::cancelled_by_signals().map_err(|source| Error::Threads { source })?;
-        let session = start(args, &token).await?;
+        let token = signals::cancelled_by_signals()?;
+        let session = start::session(args, &token).await?;
         let report = Report::new(session.info().clone());
         let mut run = Run { args, session: &session, token, prompt, renderer, report };
         let ran = run.blocks(&input.blocks).await;
@@ -44,35 +44,6 @@ fn try_run(args: &RunArgs, renderer: &mut Renderer, finished: &mut Vec<BlockOutc
         }
         Ok(exit_status(report.exit_code))
     })?
-}
-
-/// Starts a session, unless a signal comes first.
-async fn start(args: &RunArgs, token: &CancellationToken) -> Result<Session, Error> {
-    let Executor::Local = args.executor;
-    if !args.no_sandbox {
-        show_warning(
-            "not sandboxed: the code runs on this machine with your rights (--no-sandbox silences this)",
-        );
-    }
-    let mut executor =
-        LocalCommandLineCodeExecutor::builder().timeout(args.timeout).keep_going(args.keep_going);
-    if let Some(work_dir) = &args.work_dir {
-        executor = executor.work_dir(work_dir);
-    }
-    if let Some(venv) = &args.venv {
-        if !venv.exists() {
-            show_note(&format!("creating the virtual environment {}", venv.display()));
-        }
-        executor = executor.virtual_env(venv);
-    }
-    for (name, value) in &args.env {
-        executor = executor.env(name, value);
-    }
-    let executor = executor.build()?;
-    tokio::select! {
-        session = executor.start() => Ok(session?),
-        () = token.cancelled() => Err(Error::Cancelled),
-    }
 }
 
 /// A run in its session.
@@ -121,7 +92,8 @@ impl Run<'_> {
         Ok(answer)
     }
 
-    /// Runs blocks that stand in the run from `first` on. Leaving early drops the events, which cancels the call.
+    /// Runs blocks that stand in the run from `first` on. Leaving early drops the events, which cancels the
+    /// call.
     async fn call(&mut self, first: usize, blocks: &[SourcedBlock]) -> Result<(), Error> {
         let blocks: Vec<CodeBlock> = blocks.iter().map(|sourced| sourced.block.clone()).collect();
         // A block waits for a slow reader of ours, as it would in a pipeline, and nothing is left out.

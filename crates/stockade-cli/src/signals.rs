@@ -6,14 +6,17 @@ use std::io::{self, IsTerminal, Write};
 use stockade::CancellationToken;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::error::Error;
+
 const SIGINT: i32 = SignalKind::interrupt().as_raw_value();
 const SIGTERM: i32 = SignalKind::terminate().as_raw_value();
 
-/// A token that the first signal cancels. To be called inside the runtime, whose worker waits for the signals:
-/// so they are heard also while the main thread is stuck in a write that nobody reads.
-pub(crate) fn cancelled_by_signals() -> io::Result<CancellationToken> {
-    let mut interrupts = signal(SignalKind::interrupt())?;
-    let mut terminations = signal(SignalKind::terminate())?;
+/// A token that the first signal cancels. To be called inside the runtime, whose worker waits for the
+/// signals: so they are heard also while the main thread is stuck in a write that nobody reads.
+pub(crate) fn cancelled_by_signals() -> Result<CancellationToken, Error> {
+    let heard = |kind| signal(kind).map_err(|source| Error::Threads { source });
+    let mut interrupts = heard(SignalKind::interrupt())?;
+    let mut terminations = heard(SignalKind::terminate())?;
     let token = CancellationToken::new();
     let cancelled = token.clone();
     tokio::spawn(async move {

@@ -99,12 +99,20 @@ fn text(findings: &Findings) -> String {
             State::Degraded => (DEGRADED, "degraded"),
             State::Absent => (BAD, "absent"),
         };
-        let row = vec![
+        let mut detail = check.detail.lines();
+        let first = detail.next().unwrap_or_default();
+        checks.row(vec![
             (PLAIN, check.name.to_owned()),
             (style, state.to_owned()),
-            (PLAIN, visible(&check.detail).into_owned()),
-        ];
-        checks.row(row);
+            (PLAIN, visible(first).into_owned()),
+        ]);
+        for line in detail {
+            checks.row(vec![
+                (PLAIN, String::new()),
+                (PLAIN, String::new()),
+                (PLAIN, visible(line).into_owned()),
+            ]);
+        }
         if let Some(fix) = &check.fix {
             checks.row(vec![
                 (PLAIN, String::new()),
@@ -140,6 +148,7 @@ mod tests {
             checks: vec![
                 Check::new(probe::RUNNER, runner, "starts in 3 ms"),
                 Check::new("sandbox", State::Absent, "none").fix("run only what you trust"),
+                Check::new("docker", State::Absent, "tried\n  /a: no\n  /b: no").fix("start one"),
             ],
             interpreters: vec![
                 Interpreter {
@@ -161,6 +170,10 @@ mod tests {
         runner   enforced  starts in 3 ms
         sandbox  absent    none
                  fix       run only what you trust
+        docker   absent    tried
+                             /a: no
+                             /b: no
+                 fix       start one
 
         Interpreters
         python  /usr/bin/python3  Python 3.13.5

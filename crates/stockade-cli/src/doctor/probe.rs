@@ -1,5 +1,5 @@
-//! The doctor's trials. Each does what the runner or the local executor would do, in a temporary directory, and
-//! leaves nothing.
+//! The doctor's trials. Each does what the runner or the local executor would do, in a temporary directory,
+//! and leaves nothing.
 
 use std::{
     fs, io,
@@ -13,7 +13,9 @@ use rustix::{
     fs::{MemfdFlags, memfd_create},
     process::{PidfdFlags, getpid, pidfd_open},
 };
-use stockade::{CancellationToken, CodeBlock, LanguageReport, LocalCommandLineCodeExecutor, Session};
+use stockade::{
+    CancellationToken, CodeBlock, LanguageReport, LocalCommandLineCodeExecutor, Session, session_containers,
+};
 
 use super::{Check, Findings, Interpreter, State};
 use crate::{error::Error, render::duration};
@@ -28,12 +30,19 @@ const VERSION_TIMEOUT: Duration = Duration::from_secs(3);
 pub(super) async fn findings() -> Findings {
     let (runner, reports) = match start_and_run().await {
         Ok((check, reports)) => (check, reports),
-        Err(error) => (failed(&error), Vec::new()),
+        Err(error) => (failed(RUNNER, &error), Vec::new()),
     };
     Findings {
         version: env!("CARGO_PKG_VERSION"),
         kernel: kernel(),
-        checks: vec![runner, host_death(), memory_execution(), virtual_environments(), sandbox()],
+        checks: vec![
+            runner,
+            host_death(),
+            memory_execution(),
+            virtual_environments(),
+            sandbox(),
+            containers().await,
+        ],
         interpreters: interpreters(reports).await,
     }
 }
@@ -70,8 +79,8 @@ async fn run_and_list(session: &Session) -> Result<(Check, Vec<LanguageReport>),
     Ok((check, session.languages().await?))
 }
 
-fn failed(error: &Error) -> Check {
-    let check = Check::new(RUNNER, State::Absent, error.message());
+fn failed(name: &'static str, error: &Error) -> Check {
+    let check = Check::new(name, State::Absent, error.message());
     match error.hint() {
         Some(hint) => check.fix(hint),
         None => check,
@@ -147,6 +156,22 @@ fn sandbox() -> Check {
         .fix("run only code that you would run yourself, or run stockade in a container or a virtual machine")
 }
 
+/// Whether a daemon answers that can run blocks in containers.
+async fn containers() -> Check {
+    const NAME: &str = "docker";
+    match session_containers(None).await {
+        Ok(found) => {
+            let count = match found.len() {
+                0 => "no container of a session".to_owned(),
+                1 => "1 container of a session".to_owned(),
+                count => format!("{count} containers of sessions"),
+            };
+            Check::new(NAME, State::Enforced, format!("a daemon answers, and has {count}"))
+        }
+        Err(error) => failed(NAME, &error.into()),
+    }
+}
+
 /// The languages that run, with what runs them. Versions are asked for all at once.
 async fn interpreters(reports: Vec<LanguageReport>) -> Vec<Interpreter> {
     let asked: Vec<_> = reports
@@ -170,7 +195,8 @@ async fn interpreters(reports: Vec<LanguageReport>) -> Vec<Interpreter> {
     interpreters
 }
 
-/// The first line of what an interpreter says about its version; `None` when it has no such flag, as POSIX sh.
+/// The first line of what an interpreter says about its version; `None` when it has no such flag, as POSIX
+/// sh.
 async fn version(language: &str, path: &Path) -> Option<String> {
     let flag = match language {
         "go" => "version",

@@ -1,5 +1,5 @@
-//! What `run` prints, in each format. Owns the choice between them; stdout carries only what was asked for, and
-//! everything that Stockade has to say besides goes to stderr.
+//! What `run` prints, in each format. Owns the choice between them; stdout carries only what was asked for,
+//! and everything that Stockade has to say besides goes to stderr.
 
 mod json;
 mod stream;
@@ -131,5 +131,29 @@ pub(crate) fn show_note(text: &str) {
 
 fn message(label: &str, style: Style, text: &str) {
     // Nobody is left to tell when stderr is gone.
-    let _ = writeln!(anstream::stderr(), "{style}{label}:{style:#} {}", visible(text));
+    let _ = writeln!(anstream::stderr(), "{style}{label}:{style:#} {}", paragraph(text));
+}
+
+/// Text that may have several lines. All but the first are indented, so that none passes for a message of
+/// ours.
+fn paragraph(text: &str) -> String {
+    const INDENT: &str = "  ";
+    let line = |line: &str| {
+        let indent = if line.starts_with(INDENT) || line.is_empty() { "" } else { INDENT };
+        format!("{indent}{}", visible(line))
+    };
+    let mut lines = text.trim_end().lines();
+    let first = lines.next().map(|line| visible(line).into_owned());
+    first.into_iter().chain(lines.map(line)).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_of_a_message_passes_for_another() {
+        assert_eq!(paragraph("one\x07"), "one\\u{7}");
+        assert_eq!(paragraph("one\n  two\n\nhint: three\n"), "one\n  two\n\n  hint: three");
+    }
 }

@@ -15,7 +15,7 @@ use crate::support::{PATIENCE, Place, wait_for, wait_for_end};
 /// Writes its process id, ignores SIGTERM and sleeps.
 const STUBBORN: &str = "trap '' TERM; echo begun; echo $$ > pid.part; mv pid.part pid; sleep 60; sleep 60";
 
-fn signal(child: &Child, signal: Signal) {
+pub(crate) fn signal(child: &Child, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id fits")).expect("no process is 0");
     kill_process(pid, signal).expect("the command runs");
 }

@@ -1,4 +1,4 @@
-//! `languages` and `doctor`.
+//! `languages` and `doctor`, on this machine.
 
 use serde_json::Value;
 
@@ -82,4 +82,18 @@ fn doctor_says_that_nothing_runs_where_nothing_runs() {
         ended.stdout.lines().any(|line| line.starts_with("runner ") && line.contains("absent")),
         "{ended}"
     );
+}
+
+#[test]
+fn daemon_that_is_not_there_is_told_of_and_no_failure() {
+    let place = Place::new();
+    let mut command = place.command(["doctor"]);
+    let ended =
+        Ended::new(command.env("DOCKER_HOST", "unix:///no.sock").output().expect("the command starts"));
+    assert_eq!(ended.status, Some(0), "{ended}");
+    let mut lines = ended.stdout.lines().skip_while(|line| !line.starts_with("docker "));
+    let mut next = || lines.next().unwrap_or_default();
+    assert!(next().contains("absent"), "{ended}");
+    assert!(next().ends_with("  unix:///no.sock: no such file"), "{ended}");
+    assert!(next().trim_start().starts_with("fix "), "{ended}");
 }

@@ -2,10 +2,13 @@
 
 mod cancel;
 mod confirm;
+mod containers;
+mod engine;
 mod formats;
 mod input;
 mod listings;
 mod outcomes;
+mod pull;
 mod support;
 mod terminal;
 mod usage;

@@ -20,8 +20,10 @@ fn help_lists_the_commands() {
 
     Commands:
       run          Run the code blocks of Markdown files, a source file, or one block given as text
-      languages    List the languages and what runs them on this machine
+      languages    List the languages and what runs them on this machine, or in a container
       doctor       Try out what this machine can do, and say how to fix what it can't
+      ps           List the containers of sessions
+      prune        Remove the containers that nobody needs any more
       completions  Print a completion script for a shell
       help         Print this message or the help of the given subcommand(s)
 
@@ -50,7 +52,8 @@ fn help_of_run_lists_its_flags() {
       -c, --code <CODE>          Run this code as one block; needs --language
       -l, --language <LANGUAGE>  The language of CODE; with FILE or `-`, take the whole input as one
                                  block of this language
-          --executor <EXECUTOR>  Where the blocks run [default: local] [possible values: local]
+          --executor <EXECUTOR>  Where the blocks run [default: local, or docker with --docker or
+                                 --image] [possible values: local, docker]
           --no-sandbox           Run without a sandbox, and without the warning about it
       -w, --work-dir <DIR>       The directory where blocks are saved and run [default: a temporary one,
                                  removed at the end]
@@ -64,6 +67,46 @@ fn help_of_run_lists_its_flags() {
           --format <FORMAT>      What to print [default: text] [possible values: text, json, jsonl]
           --json                 Short for --format json
       -h, --help                 Print help (see more with '--help')
+
+    Container:
+          --docker                       Run in a Docker container: short for --executor docker
+          --image <IMAGE>                The container's image; implies --docker [default:
+                                         python:3-slim]
+          --docker-host <ADDRESS>        The Docker daemon, as in DOCKER_HOST [default: DOCKER_HOST, the
+                                         docker context, the usual sockets]
+          --pull <WHEN>                  When the image is pulled [default: missing] [possible values:
+                                         missing, always, never]
+          --platform <PLATFORM>          The image's platform, where it has several: linux/arm64
+      -u, --user <USER>                  Who runs the blocks: a user of the image, or UID[:GID]
+                                         [default: root]
+          --network <NETWORK>            The network: none, bridge, host or the name of one [default:
+                                         bridge]
+      -m, --memory <SIZE>                The most memory of all processes together: bytes, or a number
+                                         with k, m or g
+          --cpus <NUMBER>                The most CPU time, in CPUs: 1.5
+          --pids-limit <NUMBER>          The most processes and threads
+      -v, --volume <SOURCE:TARGET[:ro]>  Mount a directory or a volume; repeatable
+          --gpus <GPUS>                  The GPUs: all, a number, or device=ID,ID
+          --init-command <COMMAND>       Run this shell command first; the run fails when it does
+          --name <NAME>                  The container's name [default: one is made up]
+          --keep-container               Keep the container for inspection; the next run of the same
+                                         --name and --work-dir goes on in it
+          --no-rm                        Leave the container behind, stopped
+          --workspace <MODE>             How the work directory gets into the container [default: bind
+                                         where the daemon sees it] [possible values: bind, copy]
+          --bind-dir <DIR>               The work directory's path on the daemon's host, when that is
+                                         another
+          --delete-tmp-files             Remove the files of blocks that named none
+          --read-only                    Make the image's files read-only; the work directory is not
+          --cap-add <CAPABILITY>         Give the container a capability; repeatable
+          --cap-drop <CAPABILITY>        Take a capability from the container; repeatable
+          --security-opt <OPTION>        A security option of the daemon's, such as no-new-privileges;
+                                         repeatable
+          --ulimit <NAME=SOFT[:HARD]>    Limit every process: nofile=1024; repeatable
+          --shm-size <SIZE>              The size of /dev/shm [default: the daemon's, 64m]
+          --add-host <NAME:ADDRESS>      Add a line to /etc/hosts; repeatable
+          --label <NAME[=VALUE]>         Label the container; repeatable
+          --runtime <RUNTIME>            The container runtime: runsc, kata [default: the daemon's]
 
     Exit status: that of the last block that ran; 124 when its time was up, 125 when it was cancelled,
     127 when its interpreter is missing, 128+n when signal n ended it. 2 for wrong usage, 70 when
@@ -190,10 +233,99 @@ fn executor_that_does_not_exist_is_refused() {
     --- stdout
     --- stderr
     error: invalid value 'moon' for '--executor <EXECUTOR>'
-      [possible values: local]
+      [possible values: local, docker]
 
     For more information, try '--help'.
     ");
+}
+
+#[test]
+fn limit_that_nothing_enforces_is_refused() {
+    assert_page!(refused(&["run", "-m", "512m", "a.md"]), @"
+    status: Some(2)
+    --- stdout
+    --- stderr
+    error: nothing enforces '--memory' for blocks that run on this machine: run them in a container (--docker), or leave it out
+
+    Usage: stockade run [OPTIONS] <FILE>...
+           stockade run [OPTIONS] -l <LANGUAGE> -c <CODE>
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn flag_of_a_container_needs_one() {
+    assert_page!(refused(&["run", "--read-only", "a.md"]), @"
+    status: Some(2)
+    --- stdout
+    --- stderr
+    error: '--read-only' needs a container: add --docker
+
+    Usage: stockade run [OPTIONS] <FILE>...
+           stockade run [OPTIONS] -l <LANGUAGE> -c <CODE>
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn docker_and_this_machine_exclude_each_other() {
+    assert_page!(refused(&["run", "--docker", "--executor", "local", "a.md"]), @"
+    status: Some(2)
+    --- stdout
+    --- stderr
+    error: '--docker' and '--executor local' contradict each other: leave one of them out
+
+    Usage: stockade run [OPTIONS] <FILE>...
+           stockade run [OPTIONS] -l <LANGUAGE> -c <CODE>
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn virtual_environment_is_refused_in_a_container() {
+    assert_page!(refused(&["run", "--docker", "--venv", "x", "a.md"]), @"
+    status: Some(2)
+    --- stdout
+    --- stderr
+    error: '--venv' is for blocks that run on this machine: in a container, --init-command can install what they need
+
+    Usage: stockade run [OPTIONS] <FILE>...
+           stockade run [OPTIONS] -l <LANGUAGE> -c <CODE>
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn size_that_is_no_size_is_refused() {
+    assert_page!(refused(&["run", "--docker", "-m", "much", "a.md"]), @"
+    status: Some(2)
+    --- stdout
+    --- stderr
+    error: invalid value 'much' for '--memory <SIZE>': give bytes, or a number with b, k, m or g, such as 512m
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn value_that_no_container_can_have_is_refused_before_anything_is_started() {
+    let args = ["run", "--docker", "--docker-host", "unix:///nonexistent.sock", "-l", "sh", "-c", "true"];
+    assert_page!(refused(&[args.as_slice(), &["-m", "1m"]].concat()), @"
+    status: Some(2)
+    --- stdout
+    --- stderr
+    error: failed to configure the executor: --memory must be at least 6 MiB
+    ");
+    assert_page!(refused(&[args.as_slice(), &["--name", "a b"]].concat()), @r#"
+    status: Some(2)
+    --- stdout
+    --- stderr
+    error: failed to configure the executor: --name must begin with a letter or digit and go on with those, `_`, `.` or `-`: "a b"
+    "#);
 }
 
 #[test]

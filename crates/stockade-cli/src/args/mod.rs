@@ -1,5 +1,9 @@
-//! The command line: what can be asked for, and what is refused before anything is done. Owns the flags, their
-//! help and the reading of their values.
+//! The command line: what can be asked for, and what is refused before anything is done. Owns the flags,
+//! their help and the reading of their values; those of a container are in `container`, and which flags go
+//! with which place in `place`.
+
+mod container;
+mod place;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
@@ -8,6 +12,11 @@ use clap::{
     builder::{OsStringValueParser, TypedValueParser},
 };
 use clap_complete::Shell;
+
+pub(crate) use self::{
+    container::{ContainerArgs, DockerArgs},
+    place::parse,
+};
 
 /// Runs code blocks, each in a new process, and tells what they did.
 #[derive(Debug, Parser)]
@@ -21,10 +30,14 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the code blocks of Markdown files, a source file, or one block given as text
     Run(Box<RunArgs>),
-    /// List the languages and what runs them on this machine
-    Languages(FormatArgs),
+    /// List the languages and what runs them on this machine, or in a container
+    Languages(LanguagesArgs),
     /// Try out what this machine can do, and say how to fix what it can't
     Doctor(FormatArgs),
+    /// List the containers of sessions
+    Ps(DaemonArgs),
+    /// Remove the containers that nobody needs any more
+    Prune(DaemonArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell that is to read it
@@ -47,9 +60,9 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "LANGUAGE", value_parser = parse_language)]
     pub(crate) language: Option<String>,
 
-    /// Where the blocks run
-    #[arg(long, value_enum, default_value_t = Executor::Local)]
-    pub(crate) executor: Executor,
+    /// Where the blocks run [default: local, or docker with --docker or --image]
+    #[arg(long, value_enum)]
+    executor: Option<Executor>,
 
     /// Run without a sandbox, and without the warning about it
     #[arg(long)]
@@ -86,6 +99,12 @@ pub(crate) struct RunArgs {
     /// Short for --format json
     #[arg(long, conflicts_with = "format")]
     json: bool,
+
+    #[command(flatten)]
+    pub(crate) docker: DockerArgs,
+
+    #[command(flatten)]
+    pub(crate) container: ContainerArgs,
 }
 
 const RUN_USAGE: &str =
@@ -104,6 +123,12 @@ impl RunArgs {
     pub(crate) fn format(&self) -> Format {
         if self.json { Format::Json } else { self.format }
     }
+
+    /// Where the blocks run.
+    pub(crate) fn executor(&self) -> Executor {
+        let implied = if self.docker.is_asked_for() { Executor::Docker } else { Executor::Local };
+        self.executor.unwrap_or(implied)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -113,11 +138,34 @@ pub(crate) struct FormatArgs {
     pub(crate) json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct LanguagesArgs {
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) docker: DockerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DaemonArgs {
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// The Docker daemon, as in DOCKER_HOST [default: DOCKER_HOST, the docker context, the usual sockets]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) docker_host: Option<String>,
+}
+
 /// Where blocks run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Executor {
     /// On this machine
     Local,
+    /// In a container of their own
+    Docker,
 }
 
 /// What `run` prints.
