@@ -25,8 +25,12 @@ pub(crate) trait Place: Sync {
 /// What a place offers beyond a shell and Python.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Offers {
-    /// `Session::work_dir` is where the code's files are, at all times. Sessions can share one.
+    /// After each block its files are in `Session::work_dir` of this host.
     pub(crate) files_on_host: bool,
+    /// They are there at all times, and sessions with one work_dir see each other's.
+    pub(crate) shared_work_dir: bool,
+    /// The files that a block deleted are told, too.
+    pub(crate) deletions_told: bool,
     /// Its processes are in this host's process table.
     pub(crate) processes_on_host: bool,
 }
@@ -43,6 +47,13 @@ pub(crate) struct Options {
     pub(crate) keep_going: Option<bool>,
     pub(crate) merge_streams: Option<bool>,
     pub(crate) languages: Vec<Language>,
+}
+
+impl Options {
+    /// With generated files removed after their runs, which is not every executor's default.
+    pub(crate) fn cleaning_up() -> Self {
+        Self { cleanup_temp_files: Some(true), ..Self::default() }
+    }
 }
 
 /// Runs a case, unless the place is not to be had here.

@@ -20,7 +20,7 @@ impl Place for Local {
     }
 
     fn offers(&self) -> Offers {
-        Offers { files_on_host: true, processes_on_host: true }
+        Offers { files_on_host: true, shared_work_dir: true, deletions_told: false, processes_on_host: true }
     }
 
     fn executor(&self, options: Options) -> Result<Box<dyn CodeExecutor>> {

@@ -23,7 +23,7 @@ every_place!(
 const COUNT: &str = "# filename: count.sh\nls | grep -c ^tmp_code_ || :";
 
 async fn a_generated_file_is_removed_after_its_run_however_that_ends(place: &dyn Place) {
-    let session = start(place).await;
+    let session = start_with(place, Options::cleaning_up()).await;
     run(&session, &[sh("echo fine"), python("print('fine')"), sh("exit 3")]).await;
     run(&session, &[sh("kill -KILL $$")]).await;
     let late = session.call(vec![sh("sleep 600")]).timeout(Duration::from_millis(300)).run().await;
@@ -39,7 +39,7 @@ async fn a_generated_file_is_kept_when_that_is_asked_for(place: &dyn Place) {
 }
 
 async fn a_file_that_a_block_named_is_kept(place: &dyn Place) {
-    let session = start(place).await;
+    let session = start_with(place, Options::cleaning_up()).await;
     run(&session, &[sh("# filename: named.sh\nexit 3")]).await;
     // One that is only saved has no other purpose, whoever chose its name.
     let saved = outcome(&session, CodeBlock::new("json", "{\"kept\": true}")).await;
@@ -50,7 +50,7 @@ async fn a_file_that_a_block_named_is_kept(place: &dyn Place) {
 }
 
 async fn a_file_of_the_user_is_kept_even_under_a_generated_name(place: &dyn Place) {
-    let session = start(place).await;
+    let session = start_with(place, Options::cleaning_up()).await;
     let code = "echo mine";
     let file = outcome(&session, sh(code)).await.code_file.expect("it has a file");
     let name = file.file_name().expect("it has a name");
@@ -60,7 +60,7 @@ async fn a_file_of_the_user_is_kept_even_under_a_generated_name(place: &dyn Plac
 }
 
 async fn what_a_block_made_is_kept(place: &dyn Place) {
-    let session = start(place).await;
+    let session = start_with(place, Options::cleaning_up()).await;
     let blocks = [sh("echo made > tmp_code_of_mine; echo made > other"), sh("cat tmp_code_of_mine other")];
     assert_eq!(run(&session, &blocks).await.output, "made\nmade\n");
 }
@@ -89,7 +89,7 @@ async fn the_users_work_dir_is_kept_at_the_end(place: &dyn Place) {
     let directory = tempfile::tempdir().expect("a directory can be made");
     fs::write(directory.path().join("users.txt"), "mine").expect("it is written");
     let work_dir = Some(directory.path().to_owned());
-    let session = start_with(place, Options { work_dir, ..Options::default() }).await;
+    let session = start_with(place, Options { work_dir, ..Options::cleaning_up() }).await;
     assert_eq!(output(&session, sh("cat users.txt; echo made > made.txt")).await, "mine");
     session.stop().await.expect("it stops");
     let mut names: Vec<_> =

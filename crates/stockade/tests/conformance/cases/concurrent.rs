@@ -101,17 +101,17 @@ async fn assert_shared(first: &Session, second: &Session) {
 }
 
 async fn identical_calls_share_their_file(place: &dyn Place) {
-    let session = start(place).await;
+    let session = start_with(place, Options::cleaning_up()).await;
     assert_shared(&session, &session).await;
 }
 
 /// Two sessions in one directory of this host.
 async fn neighbours(place: &dyn Place) -> Option<(tempfile::TempDir, Session, Session)> {
-    if !place.offers().files_on_host {
+    if !place.offers().shared_work_dir {
         return None;
     }
     let directory = tempfile::tempdir().expect("a directory can be made");
-    let options = || Options { work_dir: Some(directory.path().to_owned()), ..Options::default() };
+    let options = || Options { work_dir: Some(directory.path().to_owned()), ..Options::cleaning_up() };
     let (first, second) = (start_with(place, options()).await, start_with(place, options()).await);
     Some((directory, first, second))
 }

@@ -18,6 +18,7 @@ mod result; // 3
 mod survivors; // 5
 mod terminal; // 9 // 16
 // What no line has to itself.
+mod get_file;
 mod odd_input;
 mod put_file;
 mod shell_lines;

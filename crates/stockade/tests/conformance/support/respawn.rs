@@ -7,7 +7,7 @@ use std::{
     process::{Child, ChildStdout, Command, Stdio},
 };
 
-const ROLE: &str = "STOCKADE_TEST_RESPAWNED";
+pub(crate) const ROLE: &str = "STOCKADE_TEST_RESPAWNED";
 
 /// What the first line of the second process's own is preceded by: the test harness prints to stdout too.
 const SAYS: &str = "respawned: ";
