@@ -22,7 +22,7 @@ use stockade::{
 use tempfile::TempDir;
 
 use crate::{
-    engine::{container, daemon, gone, image_of, start},
+    engine::{container, daemon, gone, image_of, start, try_docker},
     support::{Mark, Running, eventually, need, output, patiently, sh},
 };
 
@@ -226,6 +226,8 @@ struct Lost {
     /// Nothing goes through any more, and nobody is told.
     silent: bool,
     streams: Vec<TcpStream>,
+    /// Those through which the daemon's events were asked for, each time once more.
+    events: Vec<TcpStream>,
 }
 
 impl Way {
@@ -243,7 +245,10 @@ impl Way {
                 let (here, kept) = (copy(&stream), copy(&stream));
                 lost.lock().expect("no panic").streams.push(kept);
                 let (from, to) = (there.try_clone().expect("a descriptor"), Arc::clone(&lost));
-                thread::spawn(move || forward(here, there, &to));
+                let asks = copy(&stream);
+                thread::spawn(move || {
+                    forward(Asking { stream: here, asks, lost: Arc::clone(&to) }, there, &to)
+                });
                 let lost = Arc::clone(&lost);
                 thread::spawn(move || forward(from, stream, &lost));
             }
@@ -265,6 +270,37 @@ impl Way {
     fn break_off(&self) {
         let lost = self.lost.lock().expect("no panic");
         lost.streams.iter().for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
+    }
+
+    /// Waits until the daemon's events have been asked for so many times.
+    async fn events_asked_for(&self, times: usize) {
+        eventually("the asking for events", || {
+            (self.lost.lock().expect("no panic").events.len() >= times).then_some(())
+        })
+        .await;
+    }
+
+    /// As Podman ends its events when it reads one that is only half written.
+    fn break_off_events(&self) {
+        let lost = self.lost.lock().expect("no panic");
+        lost.events.iter().for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
+    }
+}
+
+/// What a client says, of which it is noted when it asks for events.
+struct Asking {
+    stream: TcpStream,
+    asks: TcpStream,
+    lost: Arc<Mutex<Lost>>,
+}
+
+impl Read for Asking {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.stream.read(buffer)?;
+        if String::from_utf8_lossy(&buffer[..length]).contains("/events?") {
+            self.lost.lock().expect("no panic").events.push(copy(&self.asks));
+        }
+        Ok(length)
     }
 }
 
@@ -348,6 +384,21 @@ async fn a_connection_that_breaks_off_is_an_error_at_once_and_the_container_goes
 async fn a_connection_that_falls_silent_is_an_error_by_the_deadline_and_the_container_goes() {
     let timeout = Duration::from_secs(5);
     assert_lost(Way::fall_silent, timeout, |fault| matches!(fault, Fault::Unresponsive { .. })).await;
+}
+
+#[tokio::test]
+async fn a_session_whose_events_break_off_goes_on_and_its_end_is_seen_all_the_same() {
+    let Some(way) = Way::open() else { return };
+    let session = start(way.builder().workspace(WorkspaceMode::Bind)).await;
+    let (id, work_dir) = (container(&session), session.work_dir().to_owned());
+    way.events_asked_for(1).await;
+    way.break_off_events();
+    way.events_asked_for(2).await;
+    assert_eq!(output(&session, sh("echo text >made.txt; cat made.txt")).await, "text\n");
+    assert_eq!(fs::read(work_dir.join("made.txt")).expect("the work_dir is there"), b"text\n");
+    session.stop().await.expect("it stops");
+    assert!(!try_docker(&["inspect", &id]).0, "stop has waited for the end of the container");
+    assert!(!work_dir.exists());
 }
 
 #[tokio::test]

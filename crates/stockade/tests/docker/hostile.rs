@@ -301,7 +301,7 @@ async fn a_session_sees_neither_the_processes_nor_the_files_of_another() {
     let code = "echo secret >/tmp/secret; echo secret >secret; echo ready; sleep 600";
     let running = session.call(vec![sh(code)]).env(mark.name(), mark.value());
     let running = Running::until(running, "ready").await;
-    assert_eq!(mark.seen_inside(&session).await.len(), 2);
+    mark.count_inside(&session, 2).await;
     assert_eq!(mark.seen_inside(&other).await, Vec::<String>::new());
     let look = "ls /tmp/secret secret 2>/dev/null | wc -l";
     assert_eq!(output(&session, sh(look)).await.trim(), "2");

@@ -18,7 +18,7 @@ use bollard::{
     },
     query_parameters::{
         AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, EventsOptionsBuilder,
-        RemoveContainerOptionsBuilder, WaitContainerOptionsBuilder,
+        InspectContainerOptions, RemoveContainerOptionsBuilder, WaitContainerOptionsBuilder,
     },
 };
 use futures_util::{Stream, StreamExt};
@@ -26,7 +26,7 @@ use tempfile::TempDir;
 use tokio::{
     runtime::Handle,
     sync::oneshot,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -43,6 +43,9 @@ const RUNNER_DIRECTORY: &str = "/run/.stockade";
 const RUNNER_MOUNT: &str = "rw,exec,nosuid,nodev,mode=1777,size=8m";
 /// How long a daemon may take to remove a container.
 const REMOVAL: Duration = Duration::from_secs(10);
+
+/// How soon a daemon whose events have ended is listened to again.
+const LISTEN_AGAIN: Duration = Duration::from_millis(100);
 
 /// How far the daemon's clock may be behind this host's. Events are asked for from then on, so that none is missed
 /// of what happens before they are listened to; they are this container's only.
@@ -344,7 +347,7 @@ async fn watch(
     ended: CancellationToken,
 ) {
     let Watching { complaints, closed, auto_remove, lingers, work_dir } = watching;
-    let mut events = pin!(events(&docker, &id));
+    let mut events = pin!(listen(&docker, &id));
     let mut told = Some(told);
     let mut tell = |text: String| drop(told.take().map(|told| told.send(text)));
     let (mut out_of_memory, mut killed) = (false, false);
@@ -374,11 +377,24 @@ async fn watch(
                 }
                 Some(Ok(Seen::Destroyed)) => break,
                 Some(Ok(Seen::Else)) => {}
-                // The daemon is gone, and knows nothing of the container until it is back. It removes it then.
-                Some(Err(_)) | None => {
-                    tell("the daemon has ended the connection".to_owned());
-                    break;
-                }
+                Some(Err(_)) | None => match state(&docker, &id).await {
+                    // Podman's stream can end at an event that is just being written. What was missed is told again.
+                    State::There => {
+                        sleep(LISTEN_AGAIN).await;
+                        events.set(listen(&docker, &id));
+                    }
+                    State::Gone => break,
+                    // The daemon removes the container when it is back. Until the runner is known to be given up, the
+                    // container may still run on the work_dir.
+                    State::Unknown => {
+                        tell("the daemon has ended the connection".to_owned());
+                        tokio::select! {
+                            () = closed.cancelled() => {}
+                            () = doomed.cancelled() => {}
+                        }
+                        break;
+                    }
+                },
             },
             () = sleep_until(due), if removed_by.is_some() => break,
         }
@@ -396,8 +412,25 @@ async fn watch(
     ended.cancel();
 }
 
+/// What is known of a container of which the daemon tells no more.
+enum State {
+    There,
+    Gone,
+    /// The daemon doesn't answer.
+    Unknown,
+}
+
+async fn state(docker: &Docker, id: &str) -> State {
+    let inspected = docker.inspect_container(id, None::<InspectContainerOptions>);
+    match timeout(REMOVAL, inspected).await {
+        Ok(Ok(_)) => State::There,
+        Ok(Err(DockerError::DockerResponseServerError { status_code: 404, .. })) => State::Gone,
+        Ok(Err(_)) | Err(_) => State::Unknown,
+    }
+}
+
 /// What the daemon says of a container, from a little before its making on.
-fn events(docker: &Docker, id: &str) -> impl Stream<Item = Result<EventMessage, DockerError>> + use<> {
+fn listen(docker: &Docker, id: &str) -> impl Stream<Item = Result<EventMessage, DockerError>> + use<> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let since = now.saturating_sub(CLOCKS_DIFFER).as_secs().to_string();
     let filters = HashMap::from([("container", vec![id]), ("type", vec!["container"])]);

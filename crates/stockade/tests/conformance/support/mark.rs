@@ -6,12 +6,12 @@ use std::{
     fs,
     os::unix::ffi::OsStrExt,
     sync::atomic::{AtomicU32, Ordering},
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use stockade::{CodeBlock, Session};
 
-use super::{eventually, output, python};
+use super::{PATIENCE, eventually, output, python};
 
 const NAME: &str = "STOCKADE_TEST_MARK";
 
@@ -110,6 +110,18 @@ impl Mark {
         output(session, self.look()).await.lines().map(str::to_owned).collect()
     }
 
+    /// Waits until so many processes are seen inside: one that is about to execute its program shows no environment.
+    pub(crate) async fn count_inside(&self, session: &Session, expected: usize) {
+        let started = Instant::now();
+        loop {
+            let seen = self.seen_inside(session).await;
+            if seen.len() == expected {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "waited in vain for {expected} marked processes: {seen:?}");
+        }
+    }
+
     /// A block that prints a line for each who has it.
     pub(crate) fn look(&self) -> CodeBlock {
         python(format!("MARK = b'{NAME}={}'\n{LOOK}", self.0))
@@ -127,7 +139,7 @@ impl Mark {
         processes.filter(marked).map(|directory| describe(&directory)).collect()
     }
 
-    /// Waits until so many processes are seen: one that is about to execute its program shows no environment.
+    /// The same on this host.
     pub(crate) async fn count_on_host(&self, expected: usize) {
         eventually("all marked processes", || (self.seen_on_host().len() == expected).then_some(())).await;
     }
