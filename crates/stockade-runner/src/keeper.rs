@@ -4,7 +4,8 @@
 //!
 //! Keepers come from a zygote, a process that was cloned from the runner before the runner had any buffers:
 //! cloning it costs the same however large the runner has grown. A keeper is made as the zygote's sibling, so
-//! it is the runner's child and the runner reaps it; if a keeper is killed, its tree falls to the runner.
+//! it is the runner's child and the runner reaps it; if a keeper is killed, its tree falls to the runner. A zygote
+//! that is confined makes keepers that are, and they start nothing that is not.
 //!
 //! A keeper without children is used again. When the runner is gone a keeper ends its tree and itself.
 
@@ -20,9 +21,10 @@ use rustix::{
     fs::{MemfdFlags, memfd_create},
     process::{Pid, Signal, getpid, kill_process, set_child_subreaper},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
+    confinement::{ConfinementError, Confiner},
     os::{
         channel::{Channel, MAX_MESSAGE},
         descriptors,
@@ -30,6 +32,7 @@ use crate::{
         signals,
     },
     tree,
+    wire::message::Confined,
 };
 
 /// What the runner asks of a keeper: start the program in the directory of the first descriptor, with the second
@@ -106,6 +109,8 @@ impl Keeper {
 
 /// How long the zygote may take for a clone, which costs it less than a millisecond; then it counts as gone.
 const ANSWER: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+/// How long a new one may take to be confined, which costs it some milliseconds and nobody can disturb.
+const CONFINING: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 
 /// The runner's side of the zygote.
 #[derive(Debug)]
@@ -124,24 +129,53 @@ impl Zygote {
         }
     }
 
+    /// Clones a zygote from this process that is confined before it serves.
+    pub(crate) fn start_confined(confiner: &Confiner) -> Result<(Zygote, Confined), ConfinementError> {
+        let (ours, theirs) = Channel::pair().map_err(ConfinementError::Process)?;
+        let zygote = match process::fork(Parent::This).map_err(ConfinementError::Process)? {
+            Some(pid) => Zygote { pid, channel: ours },
+            None => confine_zygote(confiner, theirs),
+        };
+        drop(theirs);
+        let answer: Result<Confined, String> =
+            zygote.answer(&CONFINING).map_err(ConfinementError::Process)?;
+        Ok((zygote, answer.map_err(ConfinementError::Reported)?))
+    }
+
     /// Makes a keeper.
     pub(crate) fn keeper(&self) -> io::Result<Keeper> {
         let (ours, theirs) = Channel::pair()?;
         self.channel.send(&Fork, &[theirs.as_fd()])?;
         drop(theirs);
-        let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the zygote is gone");
-        let mut answered = [PollFd::new(self.channel.descriptor(), PollFlags::IN)];
-        if poll(&mut answered, Some(&ANSWER)).is_ok_and(|ready| ready == 0) {
-            // Somebody stopped it.
-            let _ = kill_process(self.pid, Signal::KILL);
-            return Err(gone());
-        }
-        let (pid, _) = self.channel.receive::<i32>()?.ok_or_else(gone)?;
+        let pid: i32 = self.answer(&ANSWER)?;
         match Pid::from_raw(pid.max(0)) {
             Some(pid) => Ok(Keeper { pid, channel: ours }),
             None => Err(io::Error::from_raw_os_error(-pid)),
         }
     }
+
+    /// What the zygote says next. One that says nothing is ended: somebody stopped it.
+    fn answer<T: DeserializeOwned>(&self, patience: &Timespec) -> io::Result<T> {
+        let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the zygote is gone");
+        let mut answered = [PollFd::new(self.channel.descriptor(), PollFlags::IN)];
+        if poll(&mut answered, Some(patience)).is_ok_and(|ready| ready == 0) {
+            let _ = kill_process(self.pid, Signal::KILL);
+            return Err(gone());
+        }
+        let (answer, _) = self.channel.receive()?.ok_or_else(gone)?;
+        Ok(answer)
+    }
+}
+
+/// Confines this clone of the runner, tells what came of it, and serves only when it is confined.
+fn confine_zygote(confiner: &Confiner, runner: Channel) -> ! {
+    let confined = confiner.confine().map_err(|error| error.to_string());
+    // The runner's own descriptors go before it hears that this one is ready: some are about to be closed there.
+    descriptors::close_from(3, Some(runner.descriptor()));
+    if runner.send(&confined, &[]).is_err() || confined.is_err() {
+        std::process::exit(1)
+    }
+    run_zygote(runner)
 }
 
 fn run_zygote(runner: Channel) -> ! {

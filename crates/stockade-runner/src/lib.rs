@@ -10,6 +10,7 @@
 //! ├─ keeper      a small process above each block's processes; the zygote they are cloned from
 //! ├─ tree        finding and ending every process below one
 //! ├─ workspace   files beneath the workspace, and the locks by which runs share them;  changes: what is new there
+//! ├─ confinement  what the kernel denies the code: Landlock, seccomp, no privileges
 //! ├─ user        whom blocks run as;  concealment: whether they could look into the runner
 //! ├─ handover    giving what blocks made to the workspace's owner
 //! ├─ memory      the kernel's count of those whom it ended for want of memory, and who is to go first
@@ -26,6 +27,7 @@
 mod capture;
 mod changes;
 mod concealment;
+mod confinement;
 pub mod delivery;
 mod door;
 mod engine;

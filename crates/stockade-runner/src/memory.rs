@@ -66,12 +66,21 @@ fn parse_count(text: &[u8]) -> Option<u64> {
 /// itself: it goes before the processes that watch over it, however small it is.
 const RAISE: i32 = 500;
 const HIGHEST: i32 = 1000;
+const OWN_SCORE: &str = "/proc/self/oom_score_adj";
 
 /// What the kernel is to reckon a block with when it looks for whom to end; `None` when that is what it would
 /// anyway.
 pub(crate) fn raised_score() -> Option<i32> {
-    let own: i32 = fs::read_to_string("/proc/self/oom_score_adj").ok()?.trim().parse().ok()?;
+    let own: i32 = fs::read_to_string(OWN_SCORE).ok()?.trim().parse().ok()?;
     Some(own.saturating_add(RAISE).min(HIGHEST)).filter(|raised| *raised > own)
+}
+
+/// Has this process and what it will start reckoned with as blocks are. Only root may: without it the kernel looks
+/// for the largest process, which is as a rule a block's too.
+pub(crate) fn raise_own_score() {
+    if let Some(raised) = raised_score() {
+        let _ = fs::write(OWN_SCORE, raised.to_string());
+    }
 }
 
 #[cfg(test)]

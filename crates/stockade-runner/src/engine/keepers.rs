@@ -7,8 +7,9 @@ use rustix::process::Pid;
 
 use super::reactor::{Reactor, Token};
 use crate::{
+    confinement::{ConfinementError, Confiner},
     keeper::{Keeper, Zygote},
-    wire::message::RunId,
+    wire::message::{Confined, RunId},
 };
 
 /// Free keepers above this number are let go; each costs some 100 KiB.
@@ -26,6 +27,8 @@ pub(crate) struct Kept {
 #[derive(Debug)]
 pub(crate) struct Keepers {
     zygote: Zygote,
+    /// What the zygote is confined by, and every one that takes its place.
+    confiner: Option<Confiner>,
     all: HashMap<u64, Kept>,
     free: Vec<u64>,
     next: u64,
@@ -33,7 +36,28 @@ pub(crate) struct Keepers {
 
 impl Keepers {
     pub(crate) fn new(zygote: Zygote) -> Self {
-        Self { zygote, all: HashMap::new(), free: Vec::new(), next: 0 }
+        Self { zygote, confiner: None, all: HashMap::new(), free: Vec::new(), next: 0 }
+    }
+
+    /// From now on every keeper is confined. Those that were made before end, for their channels are closed; none may
+    /// be busy.
+    pub(crate) fn confine(&mut self, confiner: Confiner) -> Result<Confined, ConfinementError> {
+        let (zygote, confined) = Zygote::start_confined(&confiner)?;
+        self.zygote = zygote;
+        self.confiner = Some(confiner);
+        self.all.clear();
+        self.free.clear();
+        Ok(confined)
+    }
+
+    /// A zygote like the one that was there.
+    fn replacement(&self) -> io::Result<Zygote> {
+        match &self.confiner {
+            Some(confiner) => {
+                Zygote::start_confined(confiner).map(|(zygote, _)| zygote).map_err(io::Error::other)
+            }
+            None => Zygote::start(),
+        }
     }
 
     /// Makes a free keeper where there is none.
@@ -62,7 +86,7 @@ impl Keepers {
             Ok(keeper) => keeper,
             // Somebody killed the zygote. One made now is larger, and serves as well.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                self.zygote = Zygote::start()?;
+                self.zygote = self.replacement()?;
                 self.zygote.keeper()?
             }
             Err(error) => return Err(error),

@@ -7,12 +7,14 @@ use super::{
     admission::{FIRST_PROBE, Waiting},
     failed, failure,
     run::to_bytes,
+    session::Refused,
 };
 use crate::{
+    confinement::{ConfinementError, Confiner},
     interpreter,
     manifest::Scanner,
     source::RelativePath,
-    wire::message::{Entry, Failure, LanguageReport, Reply, Request, RunId, SessionSpec},
+    wire::message::{Confined, Entry, Failure, LanguageReport, Refusal, Reply, Request, RunId, SessionSpec},
     workspace::{SaveError, Workspace},
 };
 
@@ -51,17 +53,25 @@ impl Engine {
     }
 
     fn start(&mut self, spec: SessionSpec) -> Handled {
-        match Session::open(spec, self.descriptor_limits) {
-            Ok(session) => {
-                self.session = Some(session);
-                Ok(self.link.send(&Reply::Ready { pid: std::process::id() })?)
-            }
+        match self.open_session(spec) {
+            Ok(confined) => Ok(self.link.send(&Reply::Ready { pid: std::process::id(), confined })?),
             Err((refusal, failure)) => {
                 self.link.send(&Reply::StartFailed { refusal, failure })?;
                 self.flush()?;
                 Err(End::NotStarted)
             }
         }
+    }
+
+    /// Gives what confines the session's code.
+    fn open_session(&mut self, spec: SessionSpec) -> Result<Option<Confined>, Refused> {
+        let confiner = spec.confinement.as_ref().map(|wanted| Confiner::new(wanted, spec.memory_limit));
+        let session = Session::open(spec, self.descriptor_limits)?;
+        let confined = confiner.map(|confiner| self.keepers.confine(confiner?)).transpose();
+        let refused = |error: ConfinementError| failure("confine the code", error.to_string());
+        let confined = confined.map_err(|error| (Refusal::Confinement, refused(error)))?;
+        self.session = Some(session);
+        Ok(confined)
     }
 
     fn report_languages(&mut self) -> Handled {

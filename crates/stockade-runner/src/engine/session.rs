@@ -3,7 +3,10 @@
 
 use std::{io, rc::Rc, time::Duration};
 
-use rustix::{fs::Mode, process::umask};
+use rustix::{
+    fs::Mode,
+    process::{Resource, getrlimit, umask},
+};
 use serde_bytes::ByteBuf;
 
 use super::{failed, failure, requests, run::to_path};
@@ -16,7 +19,7 @@ use crate::{
     os::process::{Attributes, Credentials},
     source::RelativePath,
     user::User,
-    wire::message::{Failure, Ownership, Refusal, SessionSpec},
+    wire::message::{Failure, Ownership, ProcessLimits, Refusal, SessionSpec},
     workspace::Workspace,
 };
 
@@ -50,7 +53,11 @@ impl Session {
         }
         let user = spec.user.as_deref().map(find_user).transpose()?;
         let credentials = user.as_ref().filter(|user| !user.is_ours()).map(|user| user.credentials.clone());
-        if spec.concealed {
+        if credentials.is_some() && spec.confinement.is_some() {
+            return Err(confined_user());
+        }
+        // Confined code has no right to trace, whatever its user's are.
+        if spec.concealed && spec.confinement.is_none() {
             require_concealment(credentials.as_ref())?;
         }
         let handover = set_owner(&mut workspace, spec.ownership, credentials.as_ref())?;
@@ -60,11 +67,7 @@ impl Session {
         Ok(Self {
             workspace,
             environment: environment(user.as_ref()).with(&spec.env).into(),
-            attributes: Attributes {
-                descriptor_limits,
-                credentials,
-                oom_score_adj: spec.memory_limit.then(memory::raised_score).flatten(),
-            },
+            attributes: attributes(&spec, descriptor_limits, credentials),
             handover,
             out_of_memory_kills: spec.memory_limit.then(OutOfMemoryKills::find).flatten(),
             languages: Languages::new(spec.languages),
@@ -79,6 +82,33 @@ impl Session {
     pub(super) fn out_of_memory_kills(&self) -> u64 {
         self.out_of_memory_kills.as_ref().and_then(OutOfMemoryKills::count).unwrap_or(0)
     }
+}
+
+/// What blocks are started with.
+fn attributes(spec: &SessionSpec, (soft, hard): (u64, u64), credentials: Option<Credentials>) -> Attributes {
+    let limits = spec.confinement.as_ref().map(|confinement| confinement.limits).unwrap_or_default();
+    let ProcessLimits { open_files, file_size, cpu_seconds } = limits;
+    // What confined code is started from has the score already, and could not set it.
+    let raises_score = spec.memory_limit && spec.confinement.is_none();
+    let open_files = open_files.unwrap_or(u64::MAX);
+    Attributes {
+        descriptor_limits: (soft.min(open_files), hard.min(open_files)),
+        file_size: file_size.map(|most| no_more_than_ours(most, Resource::Fsize)),
+        cpu_seconds: cpu_seconds.map(|most| no_more_than_ours(most, Resource::Cpu)),
+        credentials,
+        oom_score_adj: raises_score.then(memory::raised_score).flatten(),
+    }
+}
+
+/// A limit that can be set: nobody may raise what was set before.
+fn no_more_than_ours(wanted: u64, resource: Resource) -> u64 {
+    getrlimit(resource).maximum.map_or(wanted, |ours| ours.min(wanted))
+}
+
+/// Becoming another user takes privileges, which confined code gives up before.
+fn confined_user() -> Refused {
+    let why = "it would have to run as another user than the runner".to_owned();
+    (Refusal::Confinement, failure("confine the code", why))
 }
 
 fn open_workspace(spec: &SessionSpec) -> Result<Workspace, Refused> {

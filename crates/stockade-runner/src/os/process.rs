@@ -108,6 +108,10 @@ pub(crate) struct Program {
 pub(crate) struct Attributes {
     /// The limits of open descriptors, soft and hard.
     pub(crate) descriptor_limits: (u64, u64),
+    /// The most bytes of a file that it writes, and seconds of processor time, both soft and hard; as for this
+    /// process, when nothing is said.
+    pub(crate) file_size: Option<u64>,
+    pub(crate) cpu_seconds: Option<u64>,
     /// Whom it runs as; as this process does, when nothing is said.
     pub(crate) credentials: Option<Credentials>,
     /// What the kernel is to reckon it with when memory runs out; as this process, when nothing is said.
@@ -181,6 +185,7 @@ pub(crate) enum Stage {
     Clone,
     Session,
     Directory,
+    Limits,
     Streams,
     User,
     Execute,
@@ -266,7 +271,8 @@ fn become_program(launch: &Launch<'_>) -> Result<std::convert::Infallible, Spawn
         SpawnError { stage, errno }
     };
     let check = |result: c_int, stage| if result < 0 { Err(failed(stage)) } else { Ok(()) };
-    let Attributes { descriptor_limits, credentials, .. } = &launch.program.attributes;
+    let Attributes { descriptor_limits, file_size, cpu_seconds, credentials, .. } =
+        &launch.program.attributes;
     let limit = libc::rlimit { rlim_cur: descriptor_limits.0, rlim_max: descriptor_limits.1 };
     // SAFETY: system calls with valid pointers into `launch` or this frame. Mask, limits, directory and
     // descriptors are the child's own, for neither CLONE_SIGHAND nor CLONE_FILES nor CLONE_FS was asked for.
@@ -277,6 +283,12 @@ fn become_program(launch: &Launch<'_>) -> Result<std::convert::Infallible, Spawn
         check(libc::dup2(launch.streams[1], 2), Stage::Streams)?;
         // The limit was this high before; should that fail all the same, the block has a higher one.
         libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        for (resource, most) in [(libc::RLIMIT_FSIZE, file_size), (libc::RLIMIT_CPU, cpu_seconds)] {
+            if let Some(most) = *most {
+                let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+                check(libc::setrlimit(resource, &limit), Stage::Limits)?;
+            }
+        }
         if !launch.oom_score_adj.is_empty() {
             set_oom_score_adj(&launch.oom_score_adj);
         }

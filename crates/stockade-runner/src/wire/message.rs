@@ -4,10 +4,11 @@
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
+pub use super::confinement::{Confined, Confinement, ProcessLimits, Sockets};
 use crate::{language::Language, outcome::Outcome};
 
 /// The version of these messages. A host refuses a runner that says another one in its [`Reply::Hello`].
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Bytes of a run's live output that may be on their way without having been taken.
 pub const LIVE_WINDOW: u64 = 1 << 20;
@@ -19,6 +20,7 @@ pub type Variable = (ByteBuf, ByteBuf);
 pub type RunId = u64;
 
 /// What the host asks of the runner.
+#[expect(clippy::large_enum_variant, reason = "each is sent and taken by itself, and the large one once")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Request {
     /// The first request of a stream, and only the first. Answered by [`Reply::Ready`] or
@@ -106,6 +108,8 @@ pub struct SessionSpec {
     /// Where the host can come back: who knows this token may be the next host, once this one is gone
     /// ([`Transport::Linger`](crate::Transport::Linger)).
     pub token: Option<ByteBuf>,
+    /// What the kernel is to deny the code. It is told what became of it ([`Confined`]).
+    pub confinement: Option<Confinement>,
 }
 
 /// Who owns the files that blocks make in the workspace.
@@ -181,6 +185,9 @@ pub enum Reply {
     Ready {
         /// The runner's process id, in its own namespace.
         pid: u32,
+        /// What confines the code, where that was asked for: all that the kernel has. Whether it suffices is the
+        /// host's to decide.
+        confined: Option<Confined>,
     },
     /// The session can't start; the runner exits.
     StartFailed {
@@ -277,6 +284,8 @@ pub enum Refusal {
     User,
     /// The blocks' user could look into the runner.
     Exposed,
+    /// The code can't be confined.
+    Confinement,
 }
 
 /// A part of a file.

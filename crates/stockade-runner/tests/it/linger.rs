@@ -195,7 +195,7 @@ fn the_first_process_of_a_container_reaps_orphans_while_it_waits() {
     let mut session = place.setup().session;
     session.token = Some(ByteBuf::from("token"));
     first.send(&Request::Start(session));
-    assert_eq!(first.reply(), Some(Reply::Ready { pid: 1 }));
+    assert_eq!(first.reply(), Some(Reply::Ready { pid: 1, confined: None }));
     first.hang_up();
     place.wait();
     let runner = *children(unshare).first().expect("the runner is there");

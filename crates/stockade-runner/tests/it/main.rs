@@ -2,6 +2,7 @@
 
 mod background;
 mod cancel;
+mod confinement;
 mod environment;
 mod files;
 mod first_process;

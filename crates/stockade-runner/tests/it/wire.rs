@@ -94,7 +94,7 @@ fn what_is_asked_before_the_session_starts_is_ignored() {
     runner.send(&Request::Heartbeat);
     assert_eq!(runner.reply(), Some(Reply::Heartbeat), "nothing else is answered");
     runner.send(&Request::Start(session));
-    assert_eq!(runner.reply(), Some(Reply::Ready { pid: runner.pid }));
+    assert_eq!(runner.reply(), Some(Reply::Ready { pid: runner.pid, confined: None }));
     assert_eq!(runner.ran(sh("echo ok")).status_and_stdout(), (exited(0), "ok\n".into()));
     assert_eq!(runner.names().iter().filter(|name| !name.starts_with("tmp_code_")).count(), 0);
 }

@@ -56,7 +56,7 @@ impl Runner {
         let (mut runner, starting) = Self::called();
         runner.greet().await;
         assert!(matches!(runner.hear().await, Request::Start(_)));
-        runner.say(&Reply::Ready { pid: 1 }).await;
+        runner.say(&Reply::Ready { pid: 1, confined: None }).await;
         let client = starting.await.expect("no panic").expect("it starts");
         (runner, client)
     }
@@ -193,7 +193,7 @@ async fn a_frame_that_holds_no_message_is_refused() {
 #[tokio::test]
 async fn a_runner_that_does_not_greet_first_is_refused() {
     let (mut runner, starting) = Runner::called();
-    runner.say(&Reply::Ready { pid: 1 }).await;
+    runner.say(&Reply::Ready { pid: 1, confined: None }).await;
     let fault = fault_of(starting).await;
     assert!(is_protocol(&fault, "before its greeting"), "{fault:?}");
 }
@@ -212,7 +212,7 @@ async fn a_second_greeting_is_refused() {
 #[tokio::test]
 async fn the_end_of_the_stream_is_a_fault_at_every_point_of_a_start() {
     let hello = encode(&Reply::Hello { version: VERSION }).expect("it is small");
-    let ready = encode(&Reply::Ready { pid: 300 }).expect("it is small");
+    let ready = encode(&Reply::Ready { pid: 300, confined: None }).expect("it is small");
     let said = [hello, ready].concat();
     for length in 0..said.len() {
         let (mut runner, starting) = Runner::called();
@@ -315,7 +315,7 @@ async fn a_runner_that_stays_after_the_goodbye_is_ended_by_force() {
 #[tokio::test]
 async fn an_answer_to_nothing_that_was_asked_is_refused() {
     let answers = [
-        Reply::Ready { pid: 2 },
+        Reply::Ready { pid: 2, confined: None },
         Reply::Languages(Vec::new()),
         Reply::Written { id: 7, result: Ok(ByteBuf::new()) },
         Reply::Read { id: 7, result: Ok(Part { contents: ByteBuf::new(), size: 0, executable: false }) },
@@ -505,7 +505,7 @@ fn any_reply() -> impl Strategy<Value = Reply> {
     let pids = || proptest::collection::vec(any::<u32>(), 0..2);
     prop_oneof![
         Just(Reply::Hello { version: VERSION }),
-        any::<u32>().prop_map(|pid| Reply::Ready { pid }),
+        any::<u32>().prop_map(|pid| Reply::Ready { pid, confined: None }),
         (any_number(), any_bytes()).prop_map(|(run, file)| Reply::Started {
             run,
             language: "x".into(),

@@ -3,7 +3,7 @@
 
 use std::{
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs,
     io::Write,
     path::{Path, PathBuf},
@@ -29,6 +29,8 @@ pub(crate) enum Need {
     Namespaces,
     /// To make a control group with a memory limit.
     MemoryLimit,
+    /// To be confined by the kernel, signals included.
+    Landlock,
     /// `script`, which gives a command a terminal.
     Terminal,
 }
@@ -44,6 +46,7 @@ impl Need {
             Need::Capabilities => works("setpriv", &["--bounding-set=-kill", "--reuid=65534", "true"]),
             Need::Namespaces => can_unshare(PROCESSES, &["true"]),
             Need::MemoryLimit => memory_group().is_some_and(|group| fs::remove_dir(group).is_ok()),
+            Need::Landlock => python().is_some_and(|python| works(python, &["-c", ASK_FOR_LANDLOCK])),
             Need::Terminal => works("script", &["--version"]),
         };
         if !there {
@@ -114,7 +117,10 @@ pub(crate) fn python() -> Option<&'static Path> {
     PYTHON.get_or_init(find).as_deref()
 }
 
-fn works(program: &str, arguments: &[&str]) -> bool {
+/// Fails unless the kernel has the version that came with scopes; the call has this number everywhere.
+const ASK_FOR_LANDLOCK: &str = "import ctypes; assert ctypes.CDLL(None).syscall(444, None, 0, 1) >= 6";
+
+fn works(program: impl AsRef<OsStr>, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())

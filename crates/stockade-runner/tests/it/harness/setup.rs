@@ -133,7 +133,7 @@ impl Setup {
         assert_eq!(runner.reply(), Some(Reply::Hello { version: VERSION }));
         runner.send(&Request::Start(session));
         match runner.reply() {
-            Some(Reply::Ready { pid }) => runner.pid = pid,
+            Some(Reply::Ready { pid, .. }) => runner.pid = pid,
             other => panic!("the session did not start: {other:?}"),
         }
         runner.forget();

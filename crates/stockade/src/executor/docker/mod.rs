@@ -571,6 +571,10 @@ fn refusal(error: StartError, place: &Place<'_>) -> Refused {
             Error::InvalidOption { option: "user", why: format!("can't be had in the container: {why}") }
                 .into()
         }
+        // None is asked for: the container confines the code.
+        Refusal::Confinement => {
+            Error::start("confine the code in the container", io::Error::other(why)).into()
+        }
         Refusal::Exposed => Error::InvalidOption {
             option: "cap_add",
             why: format!("is refused: {why}; choose a `user` that is not root, or do without SYS_PTRACE"),
