@@ -29,13 +29,9 @@ pub(crate) async fn session(args: &RunArgs, token: &CancellationToken) -> Result
 }
 
 async fn local(args: &RunArgs, token: &CancellationToken) -> Result<Session, Error> {
-    if !args.no_sandbox {
-        show_warning(
-            "not sandboxed: the code runs on this machine with your rights (--no-sandbox silences this)",
-        );
-    }
     let mut executor =
         LocalCommandLineCodeExecutor::builder().timeout(args.timeout).keep_going(args.keep_going);
+    executor = if args.no_sandbox { executor.no_sandbox() } else { executor };
     if let Some(work_dir) = &args.work_dir {
         executor = executor.work_dir(work_dir);
     }

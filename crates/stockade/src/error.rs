@@ -39,6 +39,14 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The sandbox can't keep what was asked of it on this host.
+    #[error("failed to start the sandbox: {why}")]
+    Sandbox {
+        /// What can't be had, and why; a line for each level that was tried.
+        why: String,
+        /// What to do about it.
+        hint: String,
+    },
     /// The virtual environment can't be made or used.
     #[error("failed to make the virtual environment {}: {why}", path.display())]
     VirtualEnv {
@@ -192,6 +200,7 @@ impl Error {
             Error::InvalidOption { .. } => "invalid_option",
             Error::WorkDir { .. } => "work_dir_unavailable",
             Error::RunnerStart { .. } => "runner_not_started",
+            Error::Sandbox { .. } => "sandbox_unavailable",
             Error::VirtualEnv { .. } => "virtual_env_unavailable",
             Error::PipInstall { .. } => "pip_install_failed",
             Error::FunctionsLoad { .. } => "functions_failed_to_load",
@@ -213,7 +222,7 @@ impl Error {
             Error::InvalidOption { .. } | Error::FunctionsLoad { .. } | Error::InitCommand { .. } => {
                 return None;
             }
-            Error::DaemonUnreachable { hint, .. } => hint,
+            Error::DaemonUnreachable { hint, .. } | Error::Sandbox { hint, .. } => hint,
             Error::Image { hint, .. } | Error::Container { hint, .. } => return hint.clone(),
             Error::WorkDir { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "choose a work_dir whose parent folders exist or can be made"

@@ -42,6 +42,7 @@ mod markdown;
 mod options;
 mod outcome;
 mod runner_image;
+mod sandbox;
 mod session;
 mod utf8;
 mod virtual_env;
@@ -64,6 +65,10 @@ pub use crate::{
     languages::{Command, Language, LanguageReport, Languages},
     markdown::{FencedBlock, code_blocks, fenced_blocks},
     outcome::{BlockOutcome, Change, CommandLineCodeResult, FileChange, Output, Status, Stream},
+    sandbox::{
+        Control, Degraded, ParseSandboxLevelError, Sandbox, SandboxLevel, SandboxLimits, SandboxNetwork,
+        SandboxPolicy,
+    },
     session::{Background, BackgroundOutput, ContainerInfo, Policy, Session, SessionInfo, WorkspaceMode},
 };
 

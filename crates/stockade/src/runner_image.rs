@@ -65,9 +65,25 @@ pub(crate) fn bytes(architecture: &str) -> Result<&'static [u8], ImageError> {
 /// # Errors
 /// What `start` said last, as [`ImageError::Start`], or why there is nothing to execute.
 pub(crate) fn start<T>(start: impl FnMut(&Path) -> io::Result<T>) -> Result<T, ImageError> {
-    static COPY: ExecutableCopy = ExecutableCopy::new();
     COPY.start(start)
 }
+
+/// The same for a child that executes something else first: the path means the runner to whatever it becomes, too.
+///
+/// # Errors
+/// As [`start`].
+pub(crate) fn start_through<T>(mut start: impl FnMut(&Path) -> io::Result<T>) -> Result<T, ImageError> {
+    COPY.start(|program| {
+        // Not closed when a child executes a program. One that another thread starts just now has it too, and nothing
+        // of it but to read what anybody may.
+        let lasting = fs::File::open(program)?;
+        rustix::io::fcntl_setfd(&lasting, rustix::io::FdFlags::empty())?;
+        start(&through_descriptor(&lasting))
+    })
+}
+
+/// Of this process.
+static COPY: ExecutableCopy = ExecutableCopy::new();
 
 /// The executable copy of a process: in memory, and in a file once that was refused.
 struct ExecutableCopy {

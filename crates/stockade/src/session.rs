@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::client::BackgroundOutput;
 use crate::{
-    Call, CodeBlock, CommandLineCodeResult, LanguageReport,
+    Call, CodeBlock, CommandLineCodeResult, LanguageReport, SandboxPolicy,
     client::{Client, Watcher},
     error::{Error, Fault, Result},
     files::{self, Files},
@@ -86,10 +86,14 @@ pub enum WorkspaceMode {
     Copy,
 }
 
-/// What is enforced on the code: nothing yet, for an unsandboxed local session.
+/// What is enforced on the code: nothing, for a local session without a sandbox.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[non_exhaustive]
-pub struct Policy {}
+pub struct Policy {
+    /// By the sandbox of a local session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxPolicy>,
+}
 
 /// What every call of a session begins with.
 #[derive(Debug, Clone)]

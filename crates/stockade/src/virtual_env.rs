@@ -39,13 +39,19 @@ fi
 /// Where programs are looked for when nothing says so.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// A variable for the code: name and value.
+pub(crate) type Variable = (ByteBuf, ByteBuf);
+
+/// The variables by which blocks use the environment in `directory`, if it is there; as [`prepare`] gives them.
+pub(crate) fn find(directory: &Path, path: OsString) -> Result<Option<Vec<Variable>>> {
+    let refused = |error: io::Error| Error::VirtualEnv { path: directory.to_owned(), why: error.to_string() };
+    let directory = absolute(directory).map_err(refused)?;
+    is_made(&directory).then(|| variables(&directory, path).map_err(refused)).transpose()
+}
+
 /// The variables by which blocks use the environment in `directory`, which is made when it is missing. `path` is
 /// the search path without it.
-pub(crate) async fn prepare(
-    session: &Session,
-    directory: &Path,
-    path: OsString,
-) -> Result<Vec<(ByteBuf, ByteBuf)>> {
+pub(crate) async fn prepare(session: &Session, directory: &Path, path: OsString) -> Result<Vec<Variable>> {
     let refused = |error: io::Error| Error::VirtualEnv { path: directory.to_owned(), why: error.to_string() };
     let directory = absolute(directory).map_err(refused)?;
     // Locked before it is looked at: what another session is making looks made long before it is.
@@ -54,9 +60,13 @@ pub(crate) async fn prepare(
         make(session, &directory).await?;
     }
     drop(lock);
+    variables(&directory, path).map_err(refused)
+}
+
+fn variables(directory: &Path, path: OsString) -> io::Result<Vec<Variable>> {
     let path = if path.is_empty() { DEFAULT_PATH.into() } else { path };
     let folders = [directory.join("bin")].into_iter().chain(std::env::split_paths(&path));
-    let path = std::env::join_paths(folders).map_err(|error| refused(io::Error::other(error)))?;
+    let path = std::env::join_paths(folders).map_err(io::Error::other)?;
     let variable = |name: &str, value: &OsStr| (ByteBuf::from(name), bytes(value.to_owned()));
     Ok(vec![variable("VIRTUAL_ENV", directory.as_os_str()), variable("PATH", &path)])
 }

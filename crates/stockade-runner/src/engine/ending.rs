@@ -272,10 +272,12 @@ impl Engine {
         }
     }
 
-    /// Removes the workspace, where that was asked for.
-    pub(super) fn remove_workspace(&mut self) {
-        if let Some(session) = self.session.take().filter(|session| session.remove_workspace) {
-            let _ = removal::remove_all(session.workspace.path());
+    /// Removes what is the session's own: its scratch directory, and the workspace where that was asked for.
+    pub(super) fn remove_directories(&mut self) {
+        let Some(session) = self.session.take() else { return };
+        let workspace = session.remove_workspace.then(|| session.workspace.path());
+        for directory in session.scratch.as_deref().into_iter().chain(workspace) {
+            let _ = removal::remove_all(directory);
         }
     }
 

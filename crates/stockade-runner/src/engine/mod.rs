@@ -231,7 +231,7 @@ impl Engine {
             (_, None) => last,
         };
         // Last, for it takes as long as there are files.
-        self.remove_workspace();
+        self.remove_directories();
         token
     }
 

@@ -1,7 +1,7 @@
 //! A session's terms: what the host asks for at its start, found to hold or refused. Owns what is set once and for
 //! all blocks; it changes nothing in the workspace before everything that can be refused was not.
 
-use std::{io, rc::Rc, time::Duration};
+use std::{io, path::PathBuf, rc::Rc, time::Duration};
 
 use rustix::{
     fs::Mode,
@@ -36,6 +36,8 @@ pub(super) struct Session {
     pub(super) out_of_memory_kills: Option<OutOfMemoryKills>,
     pub(super) languages: Languages,
     pub(super) remove_workspace: bool,
+    /// Removed at the end.
+    pub(super) scratch: Option<PathBuf>,
     pub(super) heartbeat_timeout: Option<Duration>,
     pub(super) watch_background: bool,
     /// By which another host is known that comes when this one is gone.
@@ -72,6 +74,7 @@ impl Session {
             out_of_memory_kills: spec.memory_limit.then(OutOfMemoryKills::find).flatten(),
             languages: Languages::new(spec.languages),
             remove_workspace: spec.remove_workspace,
+            scratch: spec.scratch.as_ref().map(to_path).filter(|path| path.is_absolute()),
             heartbeat_timeout: spec.heartbeat_timeout_ms.map(Duration::from_millis),
             watch_background: false,
             token: spec.token,

@@ -110,6 +110,8 @@ pub struct SessionSpec {
     pub token: Option<ByteBuf>,
     /// What the kernel is to deny the code. It is told what became of it ([`Confined`]).
     pub confinement: Option<Confinement>,
+    /// An absolute path to a directory that is the session's own, and is removed at the end as the workspace is.
+    pub scratch: Option<ByteBuf>,
 }
 
 /// Who owns the files that blocks make in the workspace.

@@ -21,7 +21,8 @@ use serde_bytes::ByteBuf;
 use stockade_runner::wire::{
     frame::{Decoder, encode},
     message::{
-        Changes, Entry, Failure, LanguageReport, Part, Refusal, Reply, Request, RunId, RunSpec, SessionSpec,
+        Changes, Confined, Entry, Failure, LanguageReport, Part, Refusal, Reply, Request, RunId, RunSpec,
+        SessionSpec,
     },
 };
 use tokio::{
@@ -79,6 +80,8 @@ pub(crate) enum StartError {
 pub(crate) struct Client {
     shared: Arc<Shared>,
     io: Handle,
+    /// What confines the code, where that was asked for.
+    confined: Option<Confined>,
 }
 
 /// Something that the runner was asked to save.
@@ -118,12 +121,19 @@ impl Client {
         let (from_runner, to_runner) = tokio::io::split(transport.stream);
         io.spawn(write_all(to_runner, messages, Arc::clone(&shared), transport.heartbeat));
         io.spawn(read_all(from_runner, Arc::clone(&shared), transport.obituary, transport.lingers));
-        let client = Client { shared, io };
+        let mut client = Client { shared, io, confined: None };
         match client.answer(started).await {
-            Ok(Ok(())) => Ok(client),
+            Ok(Ok(confined)) => {
+                client.confined = confined;
+                Ok(client)
+            }
             Ok(Err((refusal, failure))) => Err(StartError::Refused { refusal, failure }),
             Err(fault) => Err(StartError::Ended(fault)),
         }
+    }
+
+    pub(crate) fn confined(&self) -> Option<&Confined> {
+        self.confined.as_ref()
     }
 
     /// Starts a run. It is cancelled when its handle is dropped.

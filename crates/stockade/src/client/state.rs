@@ -12,8 +12,8 @@ use std::{
 
 use serde_bytes::ByteBuf;
 use stockade_runner::wire::message::{
-    Changes, Failure, LIVE_WINDOW, LanguageReport, Part, Piece, Refusal, Reply, RunId, SessionSpec, Stream,
-    VERSION,
+    Changes, Confined, Failure, LIVE_WINDOW, LanguageReport, Part, Piece, Refusal, Reply, RunId, SessionSpec,
+    Stream, VERSION,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -52,11 +52,14 @@ impl Locked {
     }
 }
 
+/// What comes of a start: what confines the code, where that was asked for, or why there is no session.
+pub(super) type Started = Result<Option<Confined>, (Refusal, Failure)>;
+
 #[derive(Debug)]
 pub(super) struct State {
     /// What to start the session with, until the runner has greeted.
     greeting: Option<SessionSpec>,
-    ready: Option<oneshot::Sender<Result<(), (Refusal, Failure)>>>,
+    ready: Option<oneshot::Sender<Started>>,
     runs: HashMap<RunId, RunState>,
     languages: VecDeque<oneshot::Sender<Vec<LanguageReport>>>,
     written: HashMap<u64, oneshot::Sender<Result<ByteBuf, Failure>>>,
@@ -114,7 +117,7 @@ impl Watch {
 }
 
 impl State {
-    pub(super) fn new(spec: SessionSpec, ready: oneshot::Sender<Result<(), (Refusal, Failure)>>) -> Self {
+    pub(super) fn new(spec: SessionSpec, ready: oneshot::Sender<Started>) -> Self {
         Self {
             greeting: Some(spec),
             ready: Some(ready),
@@ -264,7 +267,7 @@ impl State {
         match reply {
             Reply::Hello { version } => return self.take_hello(version).map(Some),
             _ if !self.has_greeted() => return Err(unexpected("something before its greeting")),
-            Reply::Ready { .. } => answer(self.ready.take(), Ok(()))?,
+            Reply::Ready { confined, .. } => answer(self.ready.take(), Ok(confined))?,
             Reply::StartFailed { refusal, failure } => answer(self.ready.take(), Err((refusal, failure)))?,
             Reply::Languages(reports) => answer(self.languages.pop_front(), reports)?,
             Reply::Written { id, result } => answer(self.written.remove(&id), result)?,

@@ -1,0 +1,262 @@
+//! The local executor: the runner as a child of this process, in a sandbox unless that is not wanted. Owns the options
+//! and the order of a start.
+//!
+//! ```text
+//! runner      starting the child, watching over it, and what goes with it
+//! sandboxed   at which level of the sandbox it is started, and what is refused
+//! work_dir    the directory of a session
+//! ```
+
+mod runner;
+mod sandboxed;
+mod work_dir;
+
+use std::{
+    env,
+    ffi::OsString,
+    io,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+use serde_bytes::ByteBuf;
+use stockade_runner::wire::message::{Refusal, SessionSpec};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    runner::{Launch, Runner},
+    work_dir::WorkDir,
+};
+use super::{BoxFuture, CodeExecutor};
+use crate::{
+    Languages, Sandbox, Session,
+    client::{Client, StartError},
+    error::{Error, Result},
+    functions, io_thread,
+    options::{SessionOptions, session_setters},
+    session::SessionInfo,
+    virtual_env,
+};
+
+/// Runs blocks on this host, as processes of this user, in a [`Sandbox`].
+///
+/// Without a sandbox the code can read and change whatever the user can. Each session has a runner of its own, and
+/// nothing that a block starts outlives the session, nor this process.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use std::time::Duration;
+/// use stockade::{CancellationToken, CodeBlock, LocalCommandLineCodeExecutor};
+///
+/// let executor = LocalCommandLineCodeExecutor::builder().timeout(Duration::from_secs(10)).build()?;
+/// let session = executor.start().await?;
+/// let blocks = [CodeBlock::new("sh", "echo one"), CodeBlock::new("sh", "echo two >&2; exit 3")];
+/// let result = session.execute_code_blocks(&blocks, &CancellationToken::new()).await?;
+/// assert_eq!(result.exit_code, 3);
+/// assert_eq!(result.output, "one\ntwo\n");
+/// assert_eq!(result.blocks[1].stderr.text(), "two\n");
+/// session.stop().await?;
+/// # Ok::<(), stockade::Error>(()) }).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct LocalCommandLineCodeExecutor {
+    options: Options,
+}
+
+/// Puts together a [`LocalCommandLineCodeExecutor`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct LocalCommandLineCodeExecutorBuilder {
+    options: Options,
+}
+
+#[derive(Debug, Clone)]
+struct Options {
+    session: SessionOptions,
+    work_dir: Option<PathBuf>,
+    virtual_env: Option<PathBuf>,
+    inherit_env: Vec<String>,
+    sandbox: Option<Sandbox>,
+}
+
+impl Options {
+    /// The PATH that the code is given.
+    fn path(&self) -> OsString {
+        self.session.variable("PATH").or_else(|| env::var_os("PATH")).unwrap_or_default()
+    }
+
+    /// The programs that run blocks, by name.
+    fn programs(&self) -> Vec<String> {
+        let languages = Languages::new(self.session.languages.clone());
+        let commands = languages.iter().flat_map(|language| &language.commands);
+        commands.map(|command| command.program.clone()).collect()
+    }
+}
+
+impl LocalCommandLineCodeExecutorBuilder {
+    session_setters!();
+
+    /// The directory in which blocks' files are saved and their processes run. It is made when it is missing. By
+    /// default each session has a temporary one, which is removed at its end, however that comes.
+    pub fn work_dir(mut self, work_dir: impl Into<PathBuf>) -> Self {
+        self.options.work_dir = Some(work_dir.into());
+        self
+    }
+
+    /// A virtual environment whose `python` and `pip` Python and shell blocks get. It is made at start when it is
+    /// missing, by `uv` where that is found and else by `python3 -m venv`.
+    pub fn virtual_env(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.options.virtual_env = Some(directory.into());
+        self
+    }
+
+    /// What the code may see and do; [`Sandbox::default`] unless something else is said.
+    pub fn sandbox(mut self, sandbox: Sandbox) -> Self {
+        self.options.sandbox = Some(sandbox);
+        self
+    }
+
+    /// Runs the code with all of this user's rights: it can read and change what the user can.
+    pub fn no_sandbox(mut self) -> Self {
+        self.options.sandbox = None;
+        self
+    }
+
+    /// Variables of this process that the code gets, beyond those that programs need to find themselves (`PATH`,
+    /// `HOME`, `LANG`, certificates …). A name that ends in `*` stands for all that begin so, and `*` for all.
+    pub fn inherit_env(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.options.inherit_env.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Whether the files of blocks that named none are removed after they have run; true by default. Files that
+    /// a block named are never removed.
+    pub fn cleanup_temp_files(mut self, cleanup: bool) -> Self {
+        self.options.session.cleanup_temp_files = cleanup;
+        self
+    }
+
+    /// The executor.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`].
+    pub fn build(self) -> Result<LocalCommandLineCodeExecutor> {
+        self.options.session.check()?;
+        self.options.sandbox.as_ref().map_or(Ok(()), Sandbox::check)?;
+        Ok(LocalCommandLineCodeExecutor { options: self.options })
+    }
+}
+
+impl LocalCommandLineCodeExecutor {
+    /// A builder with the defaults.
+    pub fn builder() -> LocalCommandLineCodeExecutorBuilder {
+        LocalCommandLineCodeExecutorBuilder {
+            options: Options {
+                session: SessionOptions::new(true),
+                work_dir: None,
+                virtual_env: None,
+                inherit_env: Vec::new(),
+                sandbox: Some(Sandbox::default()),
+            },
+        }
+    }
+
+    /// Starts a session: a runner, and what the options ask to be prepared.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WorkDir`], [`Error::RunnerStart`], [`Error::Sandbox`], [`Error::VirtualEnv`], [`Error::PipInstall`]
+    /// and [`Error::FunctionsLoad`].
+    pub async fn start(&self) -> Result<Session> {
+        let options = &self.options;
+        let variables = match &options.virtual_env {
+            Some(directory) => self.virtual_env(directory).await?,
+            None => Vec::new(),
+        };
+        let work_dir = WorkDir::open(options.work_dir.as_deref())?;
+        let session = match &options.sandbox {
+            Some(sandbox) => sandboxed::start(options, sandbox, work_dir).await?,
+            None => self.start_plain(work_dir).await?,
+        };
+        functions::install(session.with_env(variables), &options.session).await
+    }
+
+    /// The variables by which blocks use the environment. It is made outside of the sandbox, where it is only seen, and
+    /// by nothing that a block could have changed.
+    async fn virtual_env(&self, directory: &Path) -> Result<Vec<virtual_env::Variable>> {
+        let path = self.options.path();
+        if let Some(variables) = virtual_env::find(directory, path.clone())? {
+            return Ok(variables);
+        }
+        let session = self.start_plain(WorkDir::open(None)?).await?;
+        let variables = virtual_env::prepare(&session, directory, path).await;
+        session.stop().await?;
+        variables
+    }
+
+    async fn start_plain(&self, work_dir: WorkDir) -> Result<Session> {
+        let launch = Launch::plain(&self.options.inherit_env, work_dir.temporary.clone());
+        let session = connect(&self.options, &work_dir, launch, |spec| spec).await;
+        let (client, ended) = session.map_err(|error| error.into_error(&work_dir.path))?;
+        let info = SessionInfo::new("local", work_dir.path);
+        Ok(Session::new(client, info, self.options.session.defaults(), ended))
+    }
+}
+
+/// Starts a runner and its session.
+async fn connect(
+    options: &Options,
+    work_dir: &WorkDir,
+    launch: Launch,
+    set: impl FnOnce(SessionSpec) -> SessionSpec,
+) -> Result<(Client, CancellationToken), ConnectError> {
+    let io = io_thread::handle().map_err(|error| Error::start("start a thread for the runner", error))?;
+    let Runner { transport, ended } = Runner::start(&io, launch).await?;
+    let workspace = ByteBuf::from(work_dir.path.as_os_str().as_bytes());
+    let spec =
+        SessionSpec { remove_workspace: work_dir.temporary.is_some(), ..options.session.spec(workspace) };
+    let client = Client::start(transport, io, set(spec)).await.map_err(ConnectError::Start)?;
+    Ok((client, ended))
+}
+
+/// Why there is no session.
+enum ConnectError {
+    /// There is no runner.
+    Runner(Error),
+    /// It did not come to a session.
+    Start(StartError),
+}
+
+impl From<Error> for ConnectError {
+    fn from(error: Error) -> Self {
+        Self::Runner(error)
+    }
+}
+
+impl ConnectError {
+    fn into_error(self, work_dir: &Path) -> Error {
+        match self {
+            Self::Runner(error) => error,
+            Self::Start(StartError::Refused { refusal: Refusal::Confinement, failure }) => Error::Sandbox {
+                why: failure.to_string(),
+                hint: "`stockade doctor` shows what this machine allows".to_owned(),
+            },
+            Self::Start(StartError::Refused { failure, .. }) => Error::WorkDir {
+                path: work_dir.to_owned(),
+                source: failure
+                    .errno
+                    .map_or_else(|| io::Error::other(failure.why), io::Error::from_raw_os_error),
+            },
+            Self::Start(StartError::Ended(fault)) => {
+                Error::start("get its greeting", io::Error::other(fault.to_string()))
+            }
+        }
+    }
+}
+
+impl CodeExecutor for LocalCommandLineCodeExecutor {
+    fn start(&self) -> BoxFuture<'_, Result<Session>> {
+        Box::pin(self.start())
+    }
+}

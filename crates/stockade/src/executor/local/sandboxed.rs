@@ -1,0 +1,297 @@
+//! Starting a runner in a sandbox. Owns the choice of the level, and the rule that what was asked for holds or there is
+//! no session; what the sandbox consists of is the `sandbox` module's part.
+
+use std::{
+    fmt::Write,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use stockade_runner::wire::message::{Confined, Confinement, Refusal, SessionSpec};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    ConnectError, Options, connect,
+    runner::Launch,
+    work_dir::{WorkDir, private_directory},
+};
+use crate::{
+    Degraded, Policy, Sandbox, SandboxLevel, Session,
+    call::bytes,
+    client::{Client, StartError},
+    error::{Error, Result},
+    executor::control_group::{ControlGroup, GroupLimits},
+    sandbox::{self, Applied, Bubblewrap, Surroundings, View},
+    session::SessionInfo,
+};
+
+/// Version managers look for their folder in the home unless a variable says where it is; at the level without
+/// namespaces the code's home is another.
+const MANAGERS: &[(&str, &str)] = &[
+    ("PYENV_ROOT", ".pyenv"),
+    ("RBENV_ROOT", ".rbenv"),
+    ("NODENV_ROOT", ".nodenv"),
+    ("ASDF_DATA_DIR", ".asdf"),
+    ("RUSTUP_HOME", ".rustup"),
+];
+
+/// A start that is under way.
+struct Start<'a> {
+    options: &'a Options,
+    sandbox: &'a Sandbox,
+    work_dir: &'a WorkDir,
+    view: View,
+    group: Option<Arc<ControlGroup>>,
+    /// What was asked for and can't be had.
+    degraded: Vec<Degraded>,
+}
+
+/// A session's runner, at a level.
+type Started = (Client, CancellationToken, Applied);
+
+/// Why a level was not taken.
+struct Refused {
+    level: SandboxLevel,
+    why: String,
+    hint: String,
+}
+
+/// What became of trying a level.
+enum Tried {
+    Started(Started),
+    /// The next one may work.
+    Refused(Refused),
+}
+
+/// Starts a session at the strongest level of those that were asked for.
+pub(super) async fn start(options: &Options, sandbox: &Sandbox, work_dir: WorkDir) -> Result<Session> {
+    let surroundings = Surroundings::new(&options.path(), options.programs());
+    let mut view = View::new(sandbox, &work_dir.path, &surroundings)?;
+    if let Some(directory) = &options.virtual_env {
+        view.show(&std::path::absolute(directory).unwrap_or_else(|_| directory.clone()));
+    }
+    let mut start = Start { options, sandbox, work_dir: &work_dir, view, group: None, degraded: Vec::new() };
+    start.limit()?;
+    start.require_own_workspace()?;
+    let mut refused = Vec::new();
+    for level in levels(sandbox.level) {
+        match start.try_level(level).await? {
+            Tried::Started(started) => return start.session(Some(started)).await,
+            Tried::Refused(why) => refused.push(why),
+        }
+    }
+    if !sandbox.best_effort {
+        return Err(unavailable(&refused));
+    }
+    start.degraded.extend(refused.into_iter().map(Refused::into_degraded));
+    start.session(None).await
+}
+
+fn levels(asked: SandboxLevel) -> Vec<SandboxLevel> {
+    match asked {
+        SandboxLevel::Auto => vec![SandboxLevel::Namespaces, SandboxLevel::Landlock],
+        level => vec![level],
+    }
+}
+
+fn unavailable(refused: &[Refused]) -> Error {
+    let mut why = String::new();
+    let mut hints: Vec<&str> = Vec::new();
+    for Refused { level, why: reason, hint } in refused {
+        let _ = write!(why, "{}{level}: {reason}", if why.is_empty() { "" } else { "\n  " });
+        if !hints.contains(&hint.as_str()) {
+            hints.push(hint);
+        }
+    }
+    hints.push(
+        "run the code in a container (`--docker`), with what this machine has (`--sandbox best-effort`), or without a \
+         sandbox (`--no-sandbox`)",
+    );
+    Error::Sandbox { why, hint: hints.join("; or ") }
+}
+
+impl Refused {
+    fn into_degraded(self) -> Degraded {
+        Degraded { control: format!("level {}", self.level), why: self.why }
+    }
+}
+
+impl Start<'_> {
+    /// Makes the control group that the limits need.
+    fn limit(&mut self) -> Result<()> {
+        let sandbox::Limits { memory, pids, cpus, .. } = self.sandbox.limits;
+        let limits = GroupLimits { memory, pids, cpus };
+        if limits == GroupLimits::default() {
+            return Ok(());
+        }
+        match ControlGroup::create(&limits) {
+            Ok(group) => self.group = Some(Arc::new(group)),
+            Err(error) if self.sandbox.best_effort => {
+                self.degraded
+                    .push(Degraded { control: "limits".to_owned(), why: format!("failed to {error}") });
+            }
+            Err(error) => {
+                let hint = error.hint().unwrap_or("`stockade doctor` shows what this machine allows");
+                return Err(Error::Sandbox { why: format!("failed to {error}"), hint: hint.to_owned() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Root's code has no capabilities, so it has no right to others' directories.
+    fn require_own_workspace(&self) -> Result<()> {
+        let path = &self.work_dir.path;
+        let owner = rustix::fs::stat(path).map(|found| found.st_uid);
+        match owner {
+            Ok(owner) if rustix::process::geteuid().is_root() && owner != 0 => Err(Error::Sandbox {
+                why: format!(
+                    "the work_dir {} belongs to the user {owner}, and in the sandbox root has no right to others' files",
+                    path.display()
+                ),
+                hint: "run it as that user, or choose a work_dir of root's".to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    async fn try_level(&self, level: SandboxLevel) -> Result<Tried> {
+        let refused = |why: String, hint: String| Ok(Tried::Refused(Refused { level, why, hint }));
+        let tried = match level {
+            SandboxLevel::Auto | SandboxLevel::Namespaces => {
+                let Some(bubblewrap) = Bubblewrap::find() else {
+                    let hint = "install bubblewrap (on Debian and Ubuntu: `apt-get install bubblewrap`)";
+                    return refused(
+                        "there is no bubblewrap (`bwrap`) on this machine".to_owned(),
+                        hint.to_owned(),
+                    );
+                };
+                self.connect(level, self.in_namespaces(&bubblewrap), None).await
+            }
+            SandboxLevel::Landlock => {
+                let private = self.private_directory()?;
+                self.connect(level, self.by_itself(&private), Some(private)).await
+            }
+        };
+        match tried {
+            Ok((client, ended, confined)) => self.judge(client, ended, Applied { level, confined }).await,
+            Err(ConnectError::Start(StartError::Ended(fault))) => {
+                let why = fault.to_string();
+                let hint = sandbox::remedy(&why).to_owned();
+                refused(why, hint)
+            }
+            Err(ConnectError::Start(StartError::Refused { refusal: Refusal::Confinement, failure })) => {
+                refused(failure.to_string(), "`stockade doctor` shows what this machine allows".to_owned())
+            }
+            Err(error) => Err(error.into_error(&self.work_dir.path)),
+        }
+    }
+
+    /// Takes a runner that was started, if everything holds that was asked for.
+    async fn judge(&self, client: Client, ended: CancellationToken, applied: Applied) -> Result<Tried> {
+        let missing = applied.missing(self.sandbox);
+        if missing.is_empty() || self.sandbox.best_effort {
+            return Ok(Tried::Started((client, ended, applied)));
+        }
+        client.close();
+        ended.cancelled().await;
+        let why: Vec<String> = missing
+            .into_iter()
+            .map(|(property, why)| format!("{property} can't be kept apart: {why}"))
+            .collect();
+        let hint =
+            "use a newer kernel, or `apt-get install bubblewrap` for the level of namespaces".to_owned();
+        Ok(Tried::Refused(Refused { level: applied.level, why: why.join("; "), hint }))
+    }
+
+    async fn connect(
+        &self,
+        level: SandboxLevel,
+        mut launch: Launch,
+        private: Option<Arc<TempDir>>,
+    ) -> Result<(Client, CancellationToken, Confined), ConnectError> {
+        launch.kept.directories.extend(private.iter().cloned());
+        let private = private.as_ref().map(|private| private.path());
+        let confinement = sandbox::confinement(self.sandbox, &self.view, level, private);
+        let set = |spec| self.spec(spec, confinement, private);
+        let (client, ended) = connect(self.options, self.work_dir, launch, set).await?;
+        let confined = client.confined().copied();
+        let untold =
+            || Error::start("confine the code", io::Error::other("the runner does not tell what it did"));
+        Ok((client, ended, confined.ok_or_else(untold)?))
+    }
+
+    fn spec(&self, spec: SessionSpec, confinement: Confinement, private: Option<&Path>) -> SessionSpec {
+        SessionSpec {
+            confinement: Some(confinement),
+            concealed: true,
+            memory_limit: self.group.is_some() && self.sandbox.limits.memory.is_some(),
+            scratch: private.map(|path| bytes(path.as_os_str().to_owned())),
+            ..spec
+        }
+    }
+
+    fn launch(&self) -> Launch {
+        let mut launch = Launch::plain(&self.options.inherit_env, self.work_dir.temporary.clone());
+        launch.kept.group = self.group.clone();
+        launch
+    }
+
+    fn in_namespaces(&self, bubblewrap: &Bubblewrap) -> Launch {
+        let groups = self.group.as_ref().map(|group| group.views()).unwrap_or_default();
+        let arguments = Bubblewrap::arguments(&self.view, self.sandbox.network, &groups);
+        let mut launch = self.launch();
+        launch.set("HOME", &self.view.home);
+        // Whatever it names is not there.
+        launch.unset("TMPDIR");
+        launch.through = Some((bubblewrap.program.clone(), arguments));
+        launch
+    }
+
+    fn by_itself(&self, private: &TempDir) -> Launch {
+        let mut launch = self.launch();
+        for (variable, folder) in MANAGERS {
+            let folder = self.view.home.join(folder);
+            if folder.is_dir() && !launch.variables.iter().any(|(name, _)| name == variable) {
+                launch.set(variable, folder);
+            }
+        }
+        launch.set("HOME", private.path().join(HOME));
+        launch.set("TMPDIR", private.path().join(TMP));
+        launch
+    }
+
+    /// The home and the folder for temporary files of a session, where those of this host are out of reach.
+    fn private_directory(&self) -> Result<Arc<TempDir>> {
+        let refused = |error: io::Error| Error::start("make a private home", error);
+        let private = private_directory().map_err(refused)?;
+        for folder in [HOME, TMP] {
+            std::fs::create_dir(private.path().join(folder)).map_err(refused)?;
+        }
+        Ok(Arc::new(private))
+    }
+
+    /// The session; without a sandbox, where a best effort came to nothing.
+    async fn session(self, started: Option<Started>) -> Result<Session> {
+        let groups = self.group.as_ref().map(|group| format!("control group ({})", group.version()));
+        let (client, ended, applied) = match started {
+            Some((client, ended, applied)) => (client, ended, Some(applied)),
+            None => {
+                let connected = connect(self.options, self.work_dir, self.launch(), |spec| spec).await;
+                let (client, ended) = connected.map_err(|error| error.into_error(&self.work_dir.path))?;
+                (client, ended, None)
+            }
+        };
+        let policy =
+            sandbox::report(self.sandbox, &self.view, applied.as_ref(), groups.as_deref(), self.degraded);
+        let info = SessionInfo {
+            policy: Policy { sandbox: Some(policy) },
+            ..SessionInfo::new("local", PathBuf::from(&self.work_dir.path))
+        };
+        Ok(Session::new(client, info, self.options.session.defaults(), ended))
+    }
+}
+
+const HOME: &str = "home";
+const TMP: &str = "tmp";

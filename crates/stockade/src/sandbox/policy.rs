@@ -1,0 +1,150 @@
+//! What was applied to a local session, as the session's info and `--json` tell it. Owns the words for each control;
+//! it judges nothing.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::{Applied, Limits, Sandbox, SandboxLevel, SandboxNetwork, View};
+
+/// What the sandbox of a local session enforces.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct SandboxPolicy {
+    /// The level that was taken; `None` where a best effort came to nothing.
+    pub level: Option<SandboxLevel>,
+    /// The network that the code has.
+    pub network: SandboxNetwork,
+    /// What holds, and by what.
+    pub enforced: Vec<Control>,
+    /// What was asked for and does not hold: only a best effort starts with that.
+    pub degraded: Vec<Degraded>,
+    /// What stays visible at this level, and what can't work in it.
+    pub notes: Vec<String>,
+    /// Files and directories of this host that are seen, and not to be changed. What not every user may read of the
+    /// system's settings is hidden all the same.
+    pub read_only: Vec<PathBuf>,
+    /// Those that can be changed.
+    pub read_write: Vec<PathBuf>,
+    /// Limits that hold.
+    pub limits: SandboxLimits,
+}
+
+/// Something that is enforced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Control {
+    /// What: `files`, `network`, `other processes`, `system calls`, `privileges`, `limits`.
+    pub control: &'static str,
+    /// By which mechanisms.
+    pub by: Vec<String>,
+}
+
+/// Something that is not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Degraded {
+    /// What.
+    pub control: String,
+    /// Why not.
+    pub why: String,
+}
+
+/// Limits of a session, and of each of its processes.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[non_exhaustive]
+pub struct SandboxLimits {
+    /// Bytes of all processes together.
+    pub memory: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u32>,
+    /// Processors' time of all together.
+    pub cpus: Option<f64>,
+    /// Seconds of processor time of each process.
+    pub cpu_time: Option<u64>,
+    /// Open files of each process.
+    pub open_files: Option<u64>,
+    /// Bytes of each file.
+    pub file_size: Option<u64>,
+}
+
+/// The policy of a session in a sandbox.
+pub(crate) fn report(
+    sandbox: &Sandbox,
+    view: &View,
+    applied: Option<&Applied>,
+    groups: Option<&str>,
+    mut degraded: Vec<Degraded>,
+) -> SandboxPolicy {
+    let missing = applied.map(|applied| applied.missing(sandbox)).unwrap_or_default();
+    let missing: Vec<Degraded> =
+        missing.into_iter().map(|(control, why)| Degraded { control: control.to_owned(), why }).collect();
+    degraded.extend(missing);
+    SandboxPolicy {
+        level: applied.map(|applied| applied.level),
+        network: sandbox.network,
+        enforced: applied.map(|applied| enforced(sandbox, applied, groups, &degraded)).unwrap_or_default(),
+        notes: applied.map(|applied| notes(applied.level)).unwrap_or_default(),
+        degraded,
+        read_only: view.read_only.clone(),
+        read_write: view.read_write.clone(),
+        limits: limits(&sandbox.limits, groups.is_some()),
+    }
+}
+
+fn enforced(
+    sandbox: &Sandbox,
+    applied: &Applied,
+    groups: Option<&str>,
+    degraded: &[Degraded],
+) -> Vec<Control> {
+    let spaces = applied.level == SandboxLevel::Namespaces;
+    let confined = &applied.confined;
+    let landlock = confined.landlock.map(|version| format!("Landlock {version}"));
+    let namespace = |kind: &str| spaces.then(|| format!("{kind} namespace (bubblewrap)"));
+    let seccomp = confined.seccomp.then(|| "seccomp".to_owned());
+    let scopes = landlock.clone().filter(|_| confined.scopes);
+    let no_network = sandbox.network == SandboxNetwork::None;
+    let of_network = match no_network {
+        true => vec![namespace("network"), seccomp.clone().filter(|_| !spaces || sandbox.is_strict)],
+        false => Vec::new(),
+    };
+    let rows = [
+        ("files", vec![namespace("mount"), landlock]),
+        ("network", of_network),
+        ("other processes", vec![namespace("process"), scopes.clone()]),
+        ("abstract sockets of the host", vec![namespace("network").filter(|_| no_network), scopes]),
+        ("system calls", vec![seccomp.clone()]),
+        ("setuid files", vec![seccomp]),
+        ("privileges", vec![Some("no_new_privs".to_owned()), Some("no capabilities".to_owned())]),
+        ("limits", vec![groups.map(str::to_owned)]),
+    ];
+    let holds = |control: &str| !degraded.iter().any(|missing| missing.control == control);
+    let controls =
+        rows.into_iter().map(|(control, by)| Control { control, by: by.into_iter().flatten().collect() });
+    controls.filter(|control| !control.by.is_empty() && holds(control.control)).collect()
+}
+
+fn notes(level: SandboxLevel) -> Vec<String> {
+    let notes: &[&str] = match level {
+        SandboxLevel::Auto | SandboxLevel::Namespaces => &[],
+        SandboxLevel::Landlock => &[
+            "names and arguments of other processes are visible in /proc",
+            "/tmp and /dev/shm are out of reach: TMPDIR names a private folder, and what needs named semaphores \
+             (Python's multiprocessing locks and pools) fails",
+            "servers and clients of any kind fail, on this very host too: there are no sockets but connected pairs",
+        ],
+    };
+    notes.iter().map(|note| (*note).to_owned()).collect()
+}
+
+fn limits(limits: &Limits, has_group: bool) -> SandboxLimits {
+    SandboxLimits {
+        memory: limits.memory.filter(|_| has_group),
+        pids: limits.pids.filter(|_| has_group),
+        cpus: limits.cpus.filter(|_| has_group),
+        cpu_time: limits.cpu_time.map(|time| time.as_secs() + u64::from(time.subsec_nanos() > 0)),
+        open_files: limits.open_files,
+        file_size: limits.file_size,
+    }
+}

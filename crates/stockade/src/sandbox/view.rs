@@ -1,0 +1,340 @@
+//! Which files the code sees, and what it may do with them. Owns the list of the system's folders, what is hidden of
+//! them, what is private to a session, and which work_dirs make no sense; it mounts nothing and forbids nothing itself.
+
+use std::{
+    collections::HashSet,
+    env,
+    ffi::{OsStr, OsString},
+    path::{Component, Path, PathBuf},
+};
+
+use super::{
+    Sandbox, SandboxNetwork,
+    installation::{self, Homes, Shown},
+    secrets,
+};
+use crate::error::{Error, Result};
+
+/// Programs, libraries and what they look up. All of it is the same for every user, but for what [`secrets`] hides.
+const SYSTEM: &[&str] = &[
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/nix/store",
+    "/gnu/store",
+    // What a program asks the processors and the memory for.
+    "/sys/devices/system",
+    "/sys/kernel/mm/transparent_hugepage",
+];
+const ETC: &str = "/etc";
+/// What of `/etc` a strict sandbox shows: what libraries look up names, places and certificates with.
+const ETC_STRICT: &[&str] = &[
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "passwd",
+    "group",
+    "nsswitch.conf",
+    "host.conf",
+    "hosts",
+    "services",
+    "protocols",
+    "localtime",
+    "timezone",
+    "locale.alias",
+    "mime.types",
+    "alternatives",
+    "ssl/openssl.cnf",
+    "ssl/certs",
+    "pki/tls/certs",
+    "ca-certificates",
+    "fonts",
+    "matplotlibrc",
+];
+/// The kernel's own, none of which is a place for files.
+const KERNEL: &[&str] = &["/proc", "/sys", "/dev"];
+/// A home for who has none that could be made private.
+const NO_HOME: &str = "/home/stockade";
+
+/// Variables that name more places which programs need.
+const LIBRARIES: &str = "LD_LIBRARY_PATH";
+const CERTIFICATES: &[&str] = &[
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
+    "PIP_CERT",
+];
+
+/// What a view depends on beside what was asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Surroundings {
+    home: Option<PathBuf>,
+    rustup: Option<PathBuf>,
+    /// The folders in which programs are looked for.
+    path: Vec<PathBuf>,
+    /// The programs that run blocks.
+    programs: Vec<String>,
+    /// Further places that are known by variables.
+    named: Vec<PathBuf>,
+}
+
+/// What the code sees. All else is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) workspace: PathBuf,
+    /// Seen and executed, never changed.
+    pub(crate) read_only: Vec<PathBuf>,
+    /// Links that lead there from folders that are not seen.
+    pub(crate) links: Vec<(PathBuf, PathBuf)>,
+    /// Beneath what is seen, and hidden all the same.
+    pub(crate) hidden: Vec<PathBuf>,
+    /// Changed too, the workspace included.
+    pub(crate) read_write: Vec<PathBuf>,
+    /// Where the code's own home is.
+    pub(crate) home: PathBuf,
+}
+
+impl Surroundings {
+    /// Of this process, for a search path and the programs that run blocks.
+    pub(crate) fn new(path: &OsStr, programs: Vec<String>) -> Self {
+        let folder = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let home = folder("HOME");
+        let rustup = folder("RUSTUP_HOME").or_else(|| Some(home.as_ref()?.join(".rustup")));
+        let libraries = env::var_os(LIBRARIES).unwrap_or_default();
+        let certificates = CERTIFICATES.iter().filter_map(|name| folder(name));
+        Self {
+            path: env::split_paths(path).filter(|folder| folder.is_absolute()).collect(),
+            programs,
+            named: env::split_paths(&libraries).chain(certificates).collect(),
+            rustup: rustup.filter(|folder| folder.is_dir()),
+            home,
+        }
+    }
+}
+
+impl View {
+    /// What the code sees of this host in a sandbox, with a workspace that is there.
+    pub(crate) fn new(sandbox: &Sandbox, workspace: &Path, surroundings: &Surroundings) -> Result<Self> {
+        let home = surroundings.home.clone().filter(|home| can_be_private(home));
+        check_workspace(workspace, home.as_deref())?;
+        let mut shown = Shown::default();
+        let homes = Homes::new(surroundings.home.as_deref());
+        let mut read_only = system(sandbox);
+        let mut system = read_only.clone();
+        system.extend(sandbox.read_only.iter().cloned());
+        for program in &surroundings.programs {
+            if let Some(found) = installation::find(program, &surroundings.path) {
+                shown.add(&found, &homes, surroundings.rustup.as_deref(), &system);
+            }
+        }
+        read_only.extend(shown.paths);
+        if !sandbox.is_strict {
+            let is_fine = |path: &&PathBuf| path.is_file() || path.is_dir() && homes.allow(path);
+            read_only.extend(surroundings.named.iter().filter(is_fine).cloned());
+        }
+        if sandbox.network == SandboxNetwork::Host {
+            read_only.extend(resolver());
+        }
+        for path in sandbox.read_only.iter().chain(&sandbox.read_write) {
+            require(path)?;
+        }
+        read_only.extend(sandbox.read_only.iter().cloned());
+        let mut read_write = sandbox.read_write.clone();
+        read_write.push(workspace.to_owned());
+        Ok(Self {
+            workspace: workspace.to_owned(),
+            read_only: without_repetition(read_only),
+            links: shown.links,
+            hidden: secrets::beneath(Path::new(ETC)),
+            read_write: without_repetition(read_write),
+            home: home.unwrap_or_else(|| NO_HOME.into()),
+        })
+    }
+
+    /// Shows a file or directory, read-only.
+    pub(crate) fn show(&mut self, path: &Path) {
+        self.read_only.push(path.to_owned());
+    }
+
+    /// What is seen of a path of [`read_only`](Self::read_only) or beneath it: the path itself, or, where something
+    /// beneath it is hidden, those of its entries of which nothing is.
+    pub(super) fn visible_parts(&self, path: &Path) -> Vec<PathBuf> {
+        if self.hidden.iter().any(|hidden| path.starts_with(hidden)) {
+            return Vec::new();
+        }
+        if !self.hidden.iter().any(|hidden| hidden.starts_with(path)) {
+            return vec![path.to_owned()];
+        }
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        // What a link leads to is judged where that lies.
+        let entries = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_symlink()));
+        entries.flat_map(|entry| self.visible_parts(&entry.path())).collect()
+    }
+}
+
+fn system(sandbox: &Sandbox) -> Vec<PathBuf> {
+    let folders = SYSTEM.iter().map(PathBuf::from);
+    let etc = match sandbox.is_strict {
+        true => ETC_STRICT.iter().map(|name| Path::new(ETC).join(name)).collect(),
+        false => vec![PathBuf::from(ETC)],
+    };
+    folders.chain(etc).filter(|path| path.exists()).collect()
+}
+
+/// Where the file lies that names are resolved with, if it is not where it is looked for.
+fn resolver() -> Option<PathBuf> {
+    let file = Path::new("/etc/resolv.conf").canonicalize().ok()?;
+    (!file.starts_with(ETC)).then_some(file)
+}
+
+fn can_be_private(home: &Path) -> bool {
+    let within = |folders: &[&str]| folders.iter().any(|folder| home.starts_with(folder));
+    home.components().count() > 1 && !within(SYSTEM) && !within(KERNEL) && !home.starts_with(ETC)
+}
+
+/// A workspace can be changed by the code, so it is nothing that the code must not change or see.
+fn check_workspace(workspace: &Path, home: Option<&Path>) -> Result<()> {
+    let refused = |why: String| Err(Error::InvalidOption { option: "work_dir", why });
+    let shown = workspace.display();
+    if KERNEL.iter().any(|folder| workspace.starts_with(folder)) && !workspace.starts_with("/dev/shm/") {
+        return refused(format!("can't be {shown}, which is the kernel's: choose a folder for files"));
+    }
+    if let Some(home) = home.filter(|home| home.starts_with(workspace)) {
+        return refused(format!(
+            "can't be {shown}, for the sandbox hides what is in the home {}: choose a folder in it, or run without a \
+             sandbox",
+            home.display()
+        ));
+    }
+    let system = SYSTEM.iter().chain([&ETC, &"/var", &"/tmp", &"/home"]).map(Path::new);
+    match system.into_iter().find(|folder| folder.starts_with(workspace)) {
+        Some(folder) => refused(format!(
+            "can't be {shown}, for the code may change all that is in it, and {} is: choose another folder",
+            folder.display()
+        )),
+        None => Ok(()),
+    }
+}
+
+fn require(path: &Path) -> Result<()> {
+    let is_plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    let why = match path.exists() {
+        true if is_plain => return Ok(()),
+        true => format!("is to show {}, which has a `..` in it: name it without", path.display()),
+        false => format!("is to show {}, and nothing is there", path.display()),
+    };
+    Err(Error::InvalidOption { option: "sandbox", why })
+}
+
+fn without_repetition(paths: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut seen = HashSet::new();
+    paths.into_iter().filter(|path| seen.insert(OsString::from(path))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    fn surroundings(home: &Path) -> Surroundings {
+        Surroundings {
+            home: Some(home.to_owned()),
+            rustup: None,
+            path: vec![home.join("tool/bin"), "/usr/bin".into()],
+            programs: vec!["tool".to_owned(), "env".to_owned()],
+            named: Vec::new(),
+        }
+    }
+
+    fn refused(workspace: &str, home: &str) -> String {
+        check_workspace(Path::new(workspace), Some(Path::new(home))).expect_err(workspace).to_string()
+    }
+
+    #[test]
+    fn a_view_has_the_system_the_workspace_and_what_programs_on_path_need() {
+        let home = tempfile::tempdir().expect("a directory");
+        let (tool, workspace) = (home.path().join("tool"), home.path().join("project"));
+        fs::create_dir_all(tool.join("bin")).expect("made");
+        fs::create_dir_all(&workspace).expect("made");
+        fs::write(tool.join("bin/tool"), "").expect("written");
+        let view =
+            View::new(&Sandbox::default(), &workspace, &surroundings(home.path())).expect("it makes sense");
+        for shown in [Path::new("/usr"), Path::new("/etc"), &tool.canonicalize().expect("there")] {
+            assert!(view.read_only.iter().any(|path| path == shown), "{} in {view:?}", shown.display());
+        }
+        assert!(!view.read_only.iter().any(|path| home.path().starts_with(path)), "{view:?}");
+        assert_eq!((view.read_write, view.home.as_path()), (vec![workspace], home.path()));
+    }
+
+    #[test]
+    fn a_strict_view_has_little_of_etc() {
+        let home = tempfile::tempdir().expect("a directory");
+        let workspace = home.path().join("project");
+        let view =
+            View::new(&Sandbox::strict(), &workspace, &surroundings(home.path())).expect("it makes sense");
+        assert!(view.read_only.contains(&PathBuf::from("/etc/passwd")), "{view:?}");
+        assert!(!view.read_only.contains(&PathBuf::from("/etc")), "{view:?}");
+    }
+
+    #[test]
+    fn a_workspace_that_would_open_what_is_hidden_is_refused() {
+        assert!(refused("/", "/home/ada").contains("/home/ada"));
+        assert!(refused("/home/ada", "/home/ada").contains("choose a folder in it"));
+        assert!(refused("/home", "/root").contains("/home"));
+        assert!(refused("/usr", "/root").contains("change"));
+        assert!(refused("/proc/self", "/root").contains("kernel"));
+        for fine in ["/home/ada/project", "/srv/work", "/tmp/x", "/usr/local/src/x", "/dev/shm/x"] {
+            assert!(check_workspace(Path::new(fine), Some(Path::new("/home/ada"))).is_ok(), "{fine}");
+        }
+    }
+
+    #[test]
+    fn a_home_is_private_where_it_is_one() {
+        assert!(can_be_private(Path::new("/root")) && can_be_private(Path::new("/home/ada")));
+        for none in ["/", "/usr/sbin", "/proc", "/etc/x", "/bin"] {
+            assert!(!can_be_private(Path::new(none)), "{none}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_must_be_there() {
+        let home = tempfile::tempdir().expect("a directory");
+        let asked = |path: &Path| {
+            let sandbox = Sandbox::default().read_only(path);
+            View::new(&sandbox, &home.path().join("project"), &surroundings(home.path()))
+        };
+        assert!(asked(&home.path().join("missing")).is_err());
+        assert!(asked(home.path()).expect("it is there").read_only.contains(&home.path().to_owned()));
+    }
+
+    #[test]
+    fn of_a_folder_with_something_hidden_the_other_entries_are_seen() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| folder.path().join(name);
+        for name in ["one", "two", "deep/three", "deep/four"] {
+            fs::create_dir_all(path(name).parent().expect("it has one")).expect("made");
+            fs::write(path(name), "").expect("written");
+        }
+        symlink("two", path("link")).expect("linked");
+        let view = View {
+            workspace: PathBuf::new(),
+            read_only: Vec::new(),
+            links: Vec::new(),
+            hidden: vec![path("two"), path("deep/three")],
+            read_write: Vec::new(),
+            home: PathBuf::new(),
+        };
+        let mut seen = view.visible_parts(folder.path());
+        seen.sort();
+        assert_eq!(seen, [path("deep/four"), path("one")]);
+        assert_eq!(view.visible_parts(&path("one")), [path("one")]);
+        assert!(view.visible_parts(&path("two")).is_empty());
+    }
+}
