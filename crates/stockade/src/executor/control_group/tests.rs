@@ -346,6 +346,17 @@ fn groups_of_the_dead_are_swept_and_those_of_the_living_are_not() {
 }
 
 #[test]
+fn copy_of_it_in_a_forked_process_ends_nothing() {
+    let fake = first_version();
+    let mut copy = fake.create(&ALL).unwrap();
+    copy.owner += 1;
+    drop(copy);
+    assert_eq!(fake.ours("memory").len(), 1);
+    drop(fake.create(&ALL).unwrap());
+    assert_eq!(fake.ours("memory"), [""; 0]);
+}
+
+#[test]
 fn processors_are_a_part_of_a_period() {
     let of = |cpus| CpuTime::of(cpus).quota;
     assert_eq!((of(0.01), of(1.0), of(2.5), of(64.0)), (1_000, 100_000, 250_000, 6_400_000));

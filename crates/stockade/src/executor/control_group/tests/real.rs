@@ -17,19 +17,25 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A group with these limits; `None`, aloud, where this machine has none.
 fn group(limits: &GroupLimits) -> Option<ControlGroup> {
-    let error = match ControlGroup::create(limits) {
-        Ok(group) => return Some(group),
-        Err(error) => error,
-    };
+    match ControlGroup::create(limits) {
+        Ok(group) => Some(group),
+        Err(error) => {
+            skip("cgroups", could_be_had(&error), &format!("failed to {error}"));
+            None
+        }
+    }
+}
+
+/// Says that a test is skipped, or fails where that is not to be.
+fn skip(word: &str, is_mishap: bool, why: &str) {
     let required = env::var("STOCKADE_TEST_REQUIRE").unwrap_or_default();
     let mut required = required.split(',').map(str::trim);
-    let required = required.any(|word| word == "cgroups" || word == "all" && could_be_had(&error));
-    assert!(!required, "STOCKADE_TEST_REQUIRE asks for cgroups: failed to {error}");
+    let required = required.any(|required| required == word || required == "all" && is_mishap);
+    assert!(!required, "STOCKADE_TEST_REQUIRE asks for {word}: {why}");
     let thread = thread::current();
     let name = thread.name().unwrap_or("a test");
     // Not by `eprintln!`: what that prints is shown for failed tests only.
-    let _ = writeln!(io::stderr(), "skipped: {name} needs cgroups: failed to {error}");
-    None
+    let _ = writeln!(io::stderr(), "skipped: {name} needs {word}: {why}");
 }
 
 /// Whether the machine has what it takes: an error that nothing can be done about as root speaks against it.
@@ -122,6 +128,35 @@ fn more_time_on_the_processors_than_allowed_is_not_had() {
 }
 
 #[test]
+fn less_time_on_the_processors_that_a_group_above_allows_holds_in_the_first_version() {
+    let limits = |cpus| GroupLimits { cpus: Some(cpus), ..GroupLimits::default() };
+    let Some(outer) = group(&limits(0.5)) else { return };
+    if outer.version() != Version::V1 {
+        return skip("cgroups-v1", false, "processors are the second version's here, which has no such rule");
+    }
+    // For a process that is in that group.
+    let part = &outer.parts[0];
+    let own = part.path().strip_prefix(&part.place.top).unwrap().display().to_string();
+    let mut inside = Fake::new(&format!("1:cpu:/{own}\n"));
+    inside.kernel = Kernel { proc: inside.kernel.proc, ..Kernel::this() };
+    let top = part.place.top.display();
+    let mounts = format!("1 2 0:3 / {top} rw - cgroup cgroup rw,cpu\n");
+    fs::write(inside.kernel.proc.join("self/mountinfo"), mounts).unwrap();
+    let (more, less) = (inside.create(&limits(2.0)).unwrap(), inside.create(&limits(0.25)).unwrap());
+    assert_eq!(written(&more.parts[0], &OF_CPU[1..]), ["-1\n"]);
+    assert_eq!(written(&less.parts[0], &OF_CPU[1..]), ["25000\n"]);
+    // Groups in it end with it.
+    let paths = [more, less].map(|group| {
+        group.parts.iter().for_each(|part| part.directory.abandon());
+        let path = group.parts[0].path();
+        std::mem::forget(group);
+        path
+    });
+    drop(outer);
+    assert!(paths.iter().all(|path| !path.exists()), "{paths:?}");
+}
+
+#[test]
 fn all_that_is_left_in_it_ends_with_it() {
     let Some(group) = group(&GroupLimits { pids: Some(50), ..GroupLimits::default() }) else { return };
     let paths: Vec<_> = group.parts.iter().map(Part::path).collect();
@@ -181,8 +216,15 @@ fn group_of_the_second_version_takes_processes_in_and_ends_them() {
     let kernel = Kernel::this();
     let unified = kernel::Hierarchies::read(&kernel).unwrap().unified();
     // Without controllers: where the first version has them all, this is what there is.
-    let Some(Ok(place)) = unified else { return };
-    let Ok(directory) = v2::make(&kernel, &place, &[]) else { return };
+    let place = match unified {
+        Some(Ok(place)) => place,
+        Some(Err(error)) => return skip("cgroups-v2", false, &error.to_string()),
+        None => return skip("cgroups-v2", false, "there is only the first version"),
+    };
+    let directory = match v2::make(&kernel, &place, &[]) {
+        Ok(directory) => directory,
+        Err(error) => return skip("cgroups-v2", could_be_had(&error), &error.to_string()),
+    };
     let path = directory.path().to_owned();
     let part = Part { directory, place, controls: Vec::new() };
     let group = ControlGroup { parts: vec![part], owner: process::id() };
