@@ -42,6 +42,7 @@ const NEEDS: &[Need] = &[
     Need { word: "zsh", program: "zsh", probe: &["--version"], packages: &["zsh"] },
     Need { word: "ruby", program: "ruby", probe: &["--version"], packages: &["ruby"] },
     Need { word: "lua", program: "lua", probe: &["-v"], packages: &["lua5.4"] },
+    Need { word: "bubblewrap", program: "bwrap", probe: &["--version"], packages: &["bubblewrap"] },
     Need { word: "php", program: "php", probe: &["--version"], packages: &["php-cli"] },
 ];
 

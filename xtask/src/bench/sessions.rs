@@ -99,7 +99,7 @@ struct Wave {
 
 impl Wave {
     fn start(workbench: &Workbench, count: usize) -> Result<Self> {
-        let executor = LocalCommandLineCodeExecutor::builder().build()?;
+        let executor = LocalCommandLineCodeExecutor::builder().no_sandbox().build()?;
         let mut sessions = Vec::with_capacity(count);
         let started = time(|| {
             let lanes = (0..STARTING).map(|lane| {

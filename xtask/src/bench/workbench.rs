@@ -39,7 +39,7 @@ impl Workbench {
 
     /// A session of the local executor with its defaults.
     pub(crate) fn session(&self) -> Result<Session> {
-        let executor = LocalCommandLineCodeExecutor::builder().build()?;
+        let executor = LocalCommandLineCodeExecutor::builder().no_sandbox().build()?;
         Ok(self.wait(executor.start())?)
     }
 

@@ -1,6 +1,6 @@
-//! The local executor as a place.
+//! The local executor as places: without a sandbox, and at each level of it.
 
-use stockade::{CodeExecutor, LocalCommandLineCodeExecutor, Result};
+use stockade::{CodeExecutor, LocalCommandLineCodeExecutor, Result, Sandbox, SandboxLevel};
 
 use crate::{
     harness::{Offers, Options, Place},
@@ -8,15 +8,34 @@ use crate::{
 };
 
 /// This host, without a sandbox.
-pub(crate) struct Local;
+pub(crate) static LOCAL: Local = Local { name: "local", level: None };
+
+/// In namespaces.
+pub(crate) static NAMESPACES: Local = Local { name: "namespaces", level: Some(SandboxLevel::Namespaces) };
+
+/// With Landlock and seccomp alone.
+pub(crate) static LANDLOCK: Local = Local { name: "landlock", level: Some(SandboxLevel::Landlock) };
+
+/// This host.
+pub(crate) struct Local {
+    name: &'static str,
+    /// Of the sandbox, where there is one.
+    level: Option<SandboxLevel>,
+}
 
 impl Place for Local {
     fn name(&self) -> &'static str {
-        "local"
+        self.name
     }
 
     fn missing(&self) -> Option<(&'static str, String)> {
-        (!need::works("python3", &["-c", ""])).then(|| ("python", "python3 does not run here".to_owned()))
+        if !need::works("python3", &["-c", ""]) {
+            return Some(("python", "python3 does not run here".to_owned()));
+        }
+        if self.level == Some(SandboxLevel::Namespaces) && !need::works("bwrap", &["--version"]) {
+            return Some(("bubblewrap", "bwrap does not run here".to_owned()));
+        }
+        None
     }
 
     fn offers(&self) -> Offers {
@@ -25,6 +44,10 @@ impl Place for Local {
 
     fn executor(&self, options: Options) -> Result<Box<dyn CodeExecutor>> {
         let mut builder = LocalCommandLineCodeExecutor::builder().inherit_env(options.inherit_env);
+        builder = match self.level {
+            Some(level) => builder.sandbox(Sandbox::default().level(level)),
+            None => builder.no_sandbox(),
+        };
         if let Some(timeout) = options.timeout {
             builder = builder.timeout(timeout);
         }

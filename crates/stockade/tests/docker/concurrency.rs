@@ -28,7 +28,7 @@ async fn a_container_and_this_host_take_turns_with_a_named_file() {
     let Some(builder) = builder() else { return };
     let work_dir = tempfile::tempdir().expect("a directory");
     let container = start(builder.work_dir(work_dir.path()).workspace(WorkspaceMode::Bind)).await;
-    let local = LocalCommandLineCodeExecutor::builder().work_dir(work_dir.path());
+    let local = LocalCommandLineCodeExecutor::builder().no_sandbox().work_dir(work_dir.path());
     let local = local.build().expect("the options are valid").start().await.expect("it starts");
     for (first, second) in [(&container, &local), (&local, &container)] {
         let held = sh(format!("# filename: same.sh\necho first\n{}rm go", wait_for_file("go")));

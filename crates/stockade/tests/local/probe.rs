@@ -12,8 +12,9 @@ pub(crate) async fn start(builder: LocalCommandLineCodeExecutorBuilder) -> Sessi
     builder.build().expect("the options are valid").start().await.expect("the session starts")
 }
 
+/// Without a sandbox: its processes and files are to be looked at from here.
 pub(crate) fn builder() -> LocalCommandLineCodeExecutorBuilder {
-    LocalCommandLineCodeExecutor::builder().timeout(Duration::from_secs(60))
+    LocalCommandLineCodeExecutor::builder().no_sandbox().timeout(Duration::from_secs(60))
 }
 
 /// A field of a process's status, as it is written there.
