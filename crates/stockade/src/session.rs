@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::client::BackgroundOutput;
 use crate::{
-    Call, CodeBlock, CommandLineCodeResult, LanguageReport,
+    Call, CodeBlock, CommandLineCodeResult, ContainerPolicy, LanguageReport,
     client::{Client, Watcher},
     error::{Error, Fault, Result},
     files::{self, Files},
@@ -89,7 +89,11 @@ pub enum WorkspaceMode {
 /// What is enforced on the code: nothing yet, for an unsandboxed local session.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[non_exhaustive]
-pub struct Policy {}
+pub struct Policy {
+    /// By the container that the code runs in, where it does.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerPolicy>,
+}
 
 /// What every call of a session begins with.
 #[derive(Debug, Clone)]
