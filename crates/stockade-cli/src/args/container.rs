@@ -129,7 +129,7 @@ pub(crate) struct ContainerArgs {
     #[arg(long)]
     read_only: bool,
 
-    /// Give the container a capability, such as NET_RAW, which it has not by default; repeatable
+    /// Give the container a capability, such as NET_RAW; repeatable
     #[arg(long, value_name = "CAPABILITY")]
     cap_add: Vec<String>,
 

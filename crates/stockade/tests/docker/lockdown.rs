@@ -13,10 +13,10 @@ use stockade::{DockerCommandLineCodeExecutorBuilder, Error, Status, Volume, Work
 use tempfile::TempDir;
 
 use crate::{
-    engine::{builder, container, daemon, docker, image, inspect, start},
+    engine::{builder, container, daemon, docker, gone, image, inspect, start},
     hardening::{builders, policy},
     leftovers::{Label, Name, refusal},
-    support::{need, outcome, output, python, run, sh},
+    support::{need, outcome, output, patiently, python, run, sh},
 };
 
 /// Somebody whom neither this host nor the image knows.
@@ -115,22 +115,38 @@ async fn memory_and_cpus_and_processes_are_limited_and_the_numbers_can_be_set() 
 }
 
 #[tokio::test]
-async fn a_fork_bomb_ends_with_its_block_and_the_session_goes_on() {
+async fn processes_end_at_the_limit_and_a_pool_is_fine() {
     let Some(builder) = locked() else { return };
+    let session = start(builder.clone()).await;
+    let many = "import os, time\nchildren = 0\ntry:\n    while children < 1000:\n        if os.fork() == 0:\n            \
+                time.sleep(600)\n        children += 1\nexcept BlockingIOError:\n    pass\nprint(children)\nos._exit(0)";
+    let children: u32 = output(&session, python(many)).await.trim().parse().expect("it is a number");
+    assert!((200..256).contains(&children), "{children}");
+    // They go with the session; what stays below the limit is fine.
+    session.stop().await.expect("it stops");
     let session = start(builder).await;
-    let bomb = "bomb() { bomb | bomb & }\nbomb 2>/dev/null\nsleep 600";
-    let call = session.call(vec![sh(bomb)]).timeout(Duration::from_secs(2));
-    let result = call.run().await.expect("Stockade does its part");
-    assert!(
-        matches!(result.blocks[0].status, Status::TimedOut | Status::Exited | Status::Signaled),
-        "{:?}",
-        result.blocks[0].status
-    );
     let pool = "import multiprocessing\nwith multiprocessing.get_context('fork').Pool(100) as pool:\n    \
                 print(sum(pool.map(abs, range(100))))";
-    let after = run(&session, &[python(pool)]).await;
-    assert_eq!((after.exit_code, after.output.as_str()), (0, "4950\n"));
+    assert_eq!(output(&session, python(pool)).await, "4950\n");
     session.stop().await.expect("it stops");
+}
+
+#[tokio::test]
+async fn a_fork_bomb_ends_by_its_deadline_with_its_session_if_need_be_and_with_no_other() {
+    let Some(builder) = locked() else { return };
+    let (bombed, other) = tokio::join!(start(builder.clone()), start(builder));
+    let id = container(&bombed);
+    let bomb = "bomb() { bomb | bomb & }\nbomb 2>/dev/null\nsleep 600";
+    let result = bombed.call(vec![sh(bomb)]).timeout(Duration::from_secs(2)).run();
+    match patiently("the end of the bomb", result).await {
+        Ok(result) => assert_ne!(result.exit_code, 0),
+        // It took the CPU time that its runner needs, and so was ended with it.
+        Err(error) => assert!(matches!(error, Error::SessionEnded { .. }), "{error:?}"),
+    }
+    assert_eq!(output(&other, sh("echo goes on")).await, "goes on\n");
+    drop(bombed);
+    gone(&id).await;
+    other.stop().await.expect("it stops");
 }
 
 #[tokio::test]
