@@ -62,6 +62,9 @@ async fn docker(args: &RunArgs, token: &CancellationToken) -> Result<Session, Er
         executor = executor.env(name, value);
     }
     let session = container(args.container.apply(executor), &args.docker, is_text, token).await?;
+    for warning in session.info().policy.container.iter().flat_map(|policy| &policy.warnings) {
+        show_warning(warning);
+    }
     if let Some(container) = session.info().container.as_ref()
         && args.container.container_stays()
         && is_text

@@ -56,7 +56,7 @@ pub use crate::{
     error::{Error, Fault, Result},
     events::Event,
     executor::{
-        BoxFuture, CodeExecutor, DeviceRequest, DockerCommandLineCodeExecutor,
+        BoxFuture, Capabilities, CodeExecutor, ContainerPolicy, DeviceRequest, DockerCommandLineCodeExecutor,
         DockerCommandLineCodeExecutorBuilder, Life, LocalCommandLineCodeExecutor,
         LocalCommandLineCodeExecutorBuilder, ParseOptionError, ParsePullError, Pull, PullProgress,
         RestartableExecutor, SessionContainer, Ulimit, Volume, prune_session_containers, session_containers,

@@ -17,7 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::client::BackgroundOutput;
 use crate::{
+<<<<<<< HEAD
     Call, CodeBlock, CommandLineCodeResult, LanguageReport, SandboxPolicy,
+=======
+    Call, CodeBlock, CommandLineCodeResult, ContainerPolicy, LanguageReport,
     client::{Client, Watcher},
     error::{Error, Fault, Result},
     files::{self, Files},
@@ -91,8 +94,11 @@ pub enum WorkspaceMode {
 #[non_exhaustive]
 pub struct Policy {
     /// By the sandbox of a local session.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<SandboxPolicy>,
+    /// By the container that the code runs in, where it does.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerPolicy>,
 }
 
 /// What every call of a session begins with.

@@ -80,8 +80,8 @@ pub(crate) struct ContainerArgs {
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     cpus: Option<f64>,
 
-    /// The most processes and threads
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    /// The most processes and threads; 0 for no limit [default: 4096]
+    #[arg(long, value_name = "NUMBER", value_parser = parse_pids_limit, allow_negative_numbers = true)]
     pids_limit: Option<u32>,
 
     /// Mount a directory or a volume; repeatable
@@ -120,11 +120,16 @@ pub(crate) struct ContainerArgs {
     #[arg(long)]
     delete_tmp_files: bool,
 
+    /// Deny all that blocks can do without: no network, no root, no capability, read-only but for the work directory,
+    /// with limits of memory (1g), CPUs (2) and processes (256)
+    #[arg(long)]
+    lockdown: bool,
+
     /// Make the image's files read-only; the work directory is not
     #[arg(long)]
     read_only: bool,
 
-    /// Give the container a capability; repeatable
+    /// Give the container a capability, such as NET_RAW; repeatable
     #[arg(long, value_name = "CAPABILITY")]
     cap_add: Vec<String>,
 
@@ -132,7 +137,7 @@ pub(crate) struct ContainerArgs {
     #[arg(long, value_name = "CAPABILITY")]
     cap_drop: Vec<String>,
 
-    /// A security option of the daemon's, such as no-new-privileges; repeatable
+    /// A security option of the daemon's, such as no-new-privileges=false, for sudo; repeatable
     #[arg(long, value_name = "OPTION")]
     security_opt: Vec<String>,
 
@@ -191,6 +196,7 @@ impl ContainerArgs {
             .auto_remove(!self.no_rm)
             .delete_tmp_files(self.delete_tmp_files)
             .read_only(self.read_only)
+            .lockdown(self.lockdown)
     }
 }
 
@@ -225,6 +231,14 @@ fn parse_size(text: &str) -> Result<u64, String> {
         return Err("it must be at least a byte, and less than 8 EiB".to_owned());
     }
     Ok(bytes as u64)
+}
+
+/// Reads a number of processes; as for docker, -1 is no limit too.
+fn parse_pids_limit(text: &str) -> Result<u32, String> {
+    match text.trim() {
+        "-1" => Ok(0),
+        text => text.parse().map_err(|_| "give a number of at least 16, or 0 for no limit".to_owned()),
+    }
 }
 
 /// Reads a volume. As for docker, a source that looks like a path is one, and a relative one is meant from
@@ -289,6 +303,14 @@ mod tests {
     fn sizes_that_make_no_sense_are_refused() {
         for text in ["", "m", "-1", "0", "0.5", "1x", "512 mm", "nan", "inf", "9e99g", "1,5g"] {
             assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_limit_of_processes_has_two_numbers() {
+        assert_eq!(["0", "-1", "64"].map(parse_pids_limit), [Ok(0), Ok(0), Ok(64)]);
+        for text in ["", "-2", "many", "1.5", "4294967296"] {
+            assert!(parse_pids_limit(text).is_err(), "{text}");
         }
     }
 

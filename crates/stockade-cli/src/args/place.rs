@@ -6,7 +6,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Id, error::ErrorKin
 use super::{Cli, Command, ContainerArgs, DockerArgs, Executor, RunArgs};
 
 /// What a container enforces, and nothing does on this machine.
-const ENFORCED: &[&str] = &["network", "memory", "cpus", "pids-limit"];
+const ENFORCED: &[&str] = &["network", "memory", "cpus", "pids-limit", "lockdown"];
 
 /// Reads the command line. Where it makes no sense the process ends, with a sentence and the status 2.
 pub(crate) fn parse() -> Cli {

@@ -84,7 +84,7 @@ fn help_of_run_lists_its_flags() {
       -m, --memory <SIZE>                The most memory of all processes together: bytes, or a number
                                          with k, m or g
           --cpus <NUMBER>                The most CPU time, in CPUs: 1.5
-          --pids-limit <NUMBER>          The most processes and threads
+          --pids-limit <NUMBER>          The most processes and threads; 0 for no limit [default: 4096]
       -v, --volume <SOURCE:TARGET[:ro]>  Mount a directory or a volume; repeatable
           --gpus <GPUS>                  The GPUs: all, a number, or device=ID,ID
           --init-command <COMMAND>       Run this shell command first; the run fails when it does
@@ -97,11 +97,14 @@ fn help_of_run_lists_its_flags() {
           --bind-dir <DIR>               The work directory's path on the daemon's host, when that is
                                          another
           --delete-tmp-files             Remove the files of blocks that named none
+          --lockdown                     Deny all that blocks can do without: no network, no root, no
+                                         capability, read-only but for the work directory, with limits
+                                         of memory (1g), CPUs (2) and processes (256)
           --read-only                    Make the image's files read-only; the work directory is not
-          --cap-add <CAPABILITY>         Give the container a capability; repeatable
+          --cap-add <CAPABILITY>         Give the container a capability, such as NET_RAW; repeatable
           --cap-drop <CAPABILITY>        Take a capability from the container; repeatable
-          --security-opt <OPTION>        A security option of the daemon's, such as no-new-privileges;
-                                         repeatable
+          --security-opt <OPTION>        A security option of the daemon's, such as
+                                         no-new-privileges=false, for sudo; repeatable
           --ulimit <NAME=SOFT[:HARD]>    Limit every process: nofile=1024; repeatable
           --shm-size <SIZE>              The size of /dev/shm [default: the daemon's, 64m]
           --add-host <NAME:ADDRESS>      Add a line to /etc/hosts; repeatable
@@ -252,6 +255,42 @@ fn limit_that_nothing_enforces_is_refused() {
 
     For more information, try '--help'.
     ");
+}
+
+#[test]
+fn lockdown_of_this_machine_is_refused() {
+    let ended = refused(&["run", "--lockdown", "a.md"]);
+    assert!(
+        ended.stderr.starts_with("error: nothing enforces '--lockdown' for blocks that run on this machine"),
+        "{ended}"
+    );
+}
+
+#[test]
+fn flag_that_contradicts_lockdown_is_refused_before_anything_is_started() {
+    let locked = ["run", "--docker", "--docker-host", "unix:///nonexistent.sock", "--lockdown"];
+    let block = ["-l", "sh", "-c", "true"];
+    for (flag, value, why) in [
+        ("--network", "host", "\"host\" is one, and there is to be none"),
+        ("--cap-add", "NET_RAW", "NET_RAW is one, and there is to be none"),
+        ("--user", "root", "\"root\" is root"),
+        ("--user", "0:0", "\"0:0\" is root"),
+        ("--security-opt", "seccomp=unconfined", "seccomp=unconfined may take protection away"),
+        ("--security-opt", "no-new-privileges=false", "it turns no-new-privileges off"),
+        ("--pids-limit", "0", "0 is no limit, and there is to be one"),
+    ] {
+        let ended = refused(&[&locked[..], &[flag, value], &block].concat());
+        let expected = format!(
+            "error: failed to configure the executor: {flag} contradicts lockdown: {why}; leave one of them out\n"
+        );
+        assert_eq!((ended.stderr.as_str(), ended.status), (expected.as_str(), Some(2)), "{ended}");
+    }
+    for (flag, value) in
+        [("--network", "none"), ("--cap-drop", "CHOWN"), ("--user", "nobody"), ("--memory", "2g")]
+    {
+        let ended = Place::new().stockade([&locked[..], &[flag, value], &block].concat());
+        assert_eq!(ended.status, Some(70), "only the daemon is missing: {ended}");
+    }
 }
 
 #[test]

@@ -11,9 +11,9 @@ use std::{fmt, future::Future, pin::Pin};
 
 pub use self::{
     docker::{
-        DeviceRequest, DockerCommandLineCodeExecutor, DockerCommandLineCodeExecutorBuilder, Life,
-        ParseOptionError, ParsePullError, Pull, PullProgress, SessionContainer, Ulimit, Volume,
-        prune_session_containers, session_containers,
+        Capabilities, ContainerPolicy, DeviceRequest, DockerCommandLineCodeExecutor,
+        DockerCommandLineCodeExecutorBuilder, Life, ParseOptionError, ParsePullError, Pull, PullProgress,
+        SessionContainer, Ulimit, Volume, prune_session_containers, session_containers,
     },
     local::{LocalCommandLineCodeExecutor, LocalCommandLineCodeExecutorBuilder},
     restartable::RestartableExecutor,

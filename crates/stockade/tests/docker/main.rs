@@ -7,10 +7,12 @@ mod daemon_death;
 mod engine;
 mod faults;
 mod functions;
+mod hardening;
 mod host_death;
 mod hostile;
 mod leftovers;
 mod lifecycle;
+mod lockdown;
 mod nested;
 mod options;
 #[path = "../conformance/support/mod.rs"]

@@ -32,8 +32,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     attach::{Attached, Complaints},
+    hardening::Hardening,
+    lockdown,
     options::{Options, Volume},
     owner::{self, Owner},
+    policy::ContainerPolicy,
     workspace::{Identity, Source, WORKSPACE},
 };
 
@@ -54,6 +57,7 @@ const CLOCKS_DIFFER: Duration = Duration::from_secs(10 * 60);
 /// What a container is made for.
 pub(super) struct Plan<'a> {
     pub(super) options: &'a Options,
+    pub(super) hardening: &'a Hardening,
     /// Its id: a name may mean another image by now, or another one to another engine.
     pub(super) image: &'a str,
     pub(super) source: &'a Source,
@@ -90,8 +94,14 @@ impl Plan<'_> {
         if let Some(token) = self.token {
             labels.insert(owner::TOKEN.to_owned(), token.to_owned());
             labels.insert(owner::RUNNER.to_owned(), self.runner_path());
+            labels.insert(owner::POLICY.to_owned(), self.policy().to_label());
         }
         labels
+    }
+
+    /// What the container denies its code.
+    pub(super) fn policy(&self) -> ContainerPolicy {
+        ContainerPolicy::new(self.options, self.hardening, self.identity)
     }
 
     fn workspace(&self) -> Mount {
@@ -108,11 +118,18 @@ impl Plan<'_> {
         }
     }
 
-    /// A copy's own file system, where the container's user would not be let into a volume.
+    /// A copy's own file system, where the container's user would not be let into a volume, and what can be written to
+    /// under lockdown.
     fn temporary_file_systems(&self) -> HashMap<String, String> {
+        let is_locked = self.options.lockdown;
         let mut mounts = HashMap::from([(RUNNER_DIRECTORY.to_owned(), RUNNER_MOUNT.to_owned())]);
         if self.copies_in_memory() {
-            mounts.insert(WORKSPACE.to_owned(), "rw,exec,nosuid,nodev,mode=1777".to_owned());
+            let unlimited = || "rw,exec,nosuid,nodev,mode=1777".to_owned();
+            let mount = if is_locked { lockdown::workspace(self.options) } else { unlimited() };
+            mounts.insert(WORKSPACE.to_owned(), mount);
+        }
+        if is_locked {
+            mounts.extend(lockdown::file_systems(self.options));
         }
         mounts
     }
@@ -129,7 +146,7 @@ impl Plan<'_> {
 
     /// The container.
     pub(super) fn body(&self) -> ContainerCreateBody {
-        let options = self.options;
+        let (options, hardening) = (self.options, self.hardening);
         let some = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
         let workspace = (!self.copies_in_memory()).then(|| self.workspace());
         let mounts = workspace.into_iter().chain(options.extra_volumes.iter().map(mount));
@@ -144,16 +161,17 @@ impl Plan<'_> {
             memory: bytes(options.memory),
             // With swap beside it the limit would be another.
             memory_swap: bytes(options.memory),
-            nano_cpus: options.cpus.map(|cpus| (cpus * 1e9).round() as i64),
-            pids_limit: options.pids_limit.map(i64::from),
+            nano_cpus: hardening.cpus.map(|cpus| (cpus * 1e9).round() as i64),
+            // No limit has a number too: Podman has a limit of its own where none is told.
+            pids_limit: Some(hardening.pids_limit.map_or(-1, i64::from)),
             shm_size: bytes(options.shm_size),
             network_mode: options.network.clone(),
             runtime: options.runtime.clone(),
             readonly_rootfs: Some(options.read_only),
             extra_hosts: some(&options.extra_hosts),
             cap_add: some(&options.cap_add),
-            cap_drop: some(&options.cap_drop),
-            security_opt: some(&options.security_opt),
+            cap_drop: some(&hardening.cap_drop),
+            security_opt: some(&hardening.security_opt),
             ulimits: (!options.ulimits.is_empty()).then(|| options.ulimits.iter().map(ulimit).collect()),
             device_requests: (!options.device_requests.is_empty())
                 .then(|| options.device_requests.iter().map(device_request).collect()),
@@ -487,11 +505,13 @@ mod tests {
     use stockade_runner::wire::message::Ownership;
 
     use super::*;
+    use crate::executor::docker::hardening::Engine;
 
     fn body(options: &Options, source: Source, runner: &str) -> ContainerCreateBody {
         let identity = Identity { runner: runner.to_owned(), blocks: None, ownership: Ownership::Maker };
         let plan = Plan {
             options,
+            hardening: &Hardening::new(options, Engine::default()),
             image: "image",
             source: &source,
             identity: &identity,
@@ -531,6 +551,30 @@ mod tests {
         );
         let as_user = as_user.host_config.unwrap();
         assert!(as_user.mounts.unwrap().is_empty() && as_user.tmpfs.unwrap().contains_key(WORKSPACE));
+    }
+
+    #[test]
+    fn what_is_hardened_is_told_to_the_daemon() {
+        let host = body(&Options::default(), Source::Copy, "0:0").host_config.unwrap();
+        assert_eq!(host.pids_limit, Some(4096));
+        assert_eq!(host.security_opt, Some(vec!["no-new-privileges".to_owned()]));
+        assert!(host.cap_drop.is_some_and(|dropped| dropped.contains(&"NET_RAW".to_owned())));
+        let options = Options { pids_limit: Some(0), ..Options::default() };
+        assert_eq!(body(&options, Source::Copy, "0:0").host_config.unwrap().pids_limit, Some(-1));
+    }
+
+    #[test]
+    fn under_lockdown_what_can_be_written_to_is_in_memory_and_bounded() {
+        let mut options = Options { lockdown: true, memory: Some(64 << 20), ..Options::default() };
+        lockdown::apply(&mut options);
+        let host = body(&options, Source::Copy, lockdown::NOBODY).host_config.unwrap();
+        assert_eq!((host.readonly_rootfs, host.network_mode.as_deref()), (Some(true), Some("none")));
+        let mounts = host.tmpfs.unwrap();
+        for path in ["/tmp", "/var/tmp", lockdown::HOME, WORKSPACE] {
+            assert!(mounts[path].contains(",size="), "{path}: {}", mounts[path]);
+        }
+        let open = body(&Options::default(), Source::Copy, "0:0").host_config.unwrap().tmpfs.unwrap();
+        assert_eq!(open.keys().collect::<Vec<_>>(), [RUNNER_DIRECTORY]);
     }
 
     #[test]

@@ -5,6 +5,10 @@
 //! daemon      finding a daemon and connecting to it
 //! image       having the image there, pulled if need be
 //! workspace   mounting or copying the work_dir, and who the code is
+//! hardening   what a container is denied by default
+//! lockdown    what it is denied beyond that
+//! sockets     mounts that would undo all of it
+//! policy      telling what is denied
 //! container   what a container is made from, its start and its end
 //! attach      the stream through which the runner arrives and then speaks
 //! owner       whose a container is, and whether that process lives
@@ -14,10 +18,14 @@
 mod attach;
 mod container;
 mod daemon;
+mod hardening;
 mod image;
 mod inventory;
+mod lockdown;
 mod options;
 mod owner;
+mod policy;
+mod sockets;
 mod workspace;
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
@@ -41,6 +49,7 @@ use self::{
     attach::{Attached, Complaints},
     container::{Container, Plan, Watched, Watching},
     daemon::Daemon,
+    hardening::{Engine, Hardening, does_without_pids_limit, is_of_limit, limited},
     image::Image,
     options::Options,
     owner::Owner,
@@ -51,6 +60,7 @@ pub use self::{
     inventory::{SessionContainer, prune_session_containers, session_containers},
     options::{DeviceRequest, DockerCommandLineCodeExecutorBuilder, ParseOptionError, Ulimit, Volume},
     owner::Life,
+    policy::{Capabilities, ContainerPolicy},
 };
 use super::{BoxFuture, CodeExecutor};
 use crate::{
@@ -58,7 +68,7 @@ use crate::{
     client::{Client, StartError, Transport},
     error::{Error, Result},
     functions, io_thread, runner_image,
-    session::{ContainerInfo, SessionInfo, WorkspaceMode},
+    session::{ContainerInfo, Policy, SessionInfo, WorkspaceMode},
 };
 
 /// The time between signs of life: nothing tells a runner in a container that its host's process is gone, should the
@@ -129,6 +139,12 @@ impl CodeExecutor for DockerCommandLineCodeExecutor {
 
 /// Does in a session what comes before its first block.
 async fn prepare(session: Session, options: &Options) -> Result<Session> {
+    if options.lockdown && !lockdown::is_somebody_else_than_root(&session).await? {
+        // Its own end tells nothing that this does not.
+        let _ = session.stop().await;
+        let user = options.user.as_deref().unwrap_or(lockdown::NOBODY);
+        return Err(lockdown::contradiction("user", &format!("{user:?} is root in this image")));
+    }
     if let Some(command) = &options.init_command {
         let blocks = [CodeBlock::new("sh", command.as_str())];
         let ran = session.call(&blocks[..]).timeout(INIT).discard_file().run().await?;
@@ -154,6 +170,7 @@ struct Start {
 struct Place<'a> {
     daemon: &'a Daemon,
     image: &'a Image,
+    hardening: &'a Hardening,
     work_dir: &'a WorkDir,
     source: Source,
     identity: Identity,
@@ -164,6 +181,7 @@ struct Opened {
     stream: Attached,
     watched: Watched,
     info: ContainerInfo,
+    policy: Option<ContainerPolicy>,
     token: Option<String>,
 }
 
@@ -190,14 +208,16 @@ impl Start {
         let image = image::ensure(&daemon.docker, &options.image, options.pull, platform, on_pull);
         let (image, ()) = tokio::join!(image, inventory::sweep(&daemon.docker));
         let image = image?;
+        let hardening = &Hardening::new(options, Engine::ask(options, &daemon).await?);
         let work_dir = WorkDir::open(options.work_dir.as_deref())?;
         let source = Source::choose(options, &daemon, &work_dir.path).await?;
-        let (source, identity) = source.identify(options, &work_dir)?;
-        let place = Place { daemon: &daemon, image: &image, work_dir: &work_dir, source, identity };
+        let (source, identity) = source.identify(options, hardening.maps_users, &work_dir)?;
+        let place =
+            Place { daemon: &daemon, image: &image, hardening, work_dir: &work_dir, source, identity };
         let session = match self.open_session(&place).await {
             Err(Refused::Elsewhere(error)) if options.workspace.is_none() && options.bind_dir.is_none() => {
                 tracing::debug!(%error, "the work_dir is copied");
-                let (source, identity) = Source::Copy.identify(options, &work_dir)?;
+                let (source, identity) = Source::Copy.identify(options, hardening.maps_users, &work_dir)?;
                 self.open_session(&Place { source, identity, ..place }).await
             }
             session => session,
@@ -212,7 +232,6 @@ impl Start {
             Source::Copy => None,
         };
         let opened = self.open(place).await?;
-        let workspace = ByteBuf::from(WORKSPACE.as_bytes());
         let lingers = opened.token.is_some();
         let temporary = place.work_dir.temporary.is_some();
         let spec = SessionSpec {
@@ -224,7 +243,7 @@ impl Start {
             concealed: true,
             memory_limit: self.options.memory.is_some(),
             token: opened.token.map(|token| ByteBuf::from(token.into_bytes())),
-            ..self.options.session.spec(workspace)
+            ..self.spec()
         };
         let Watched { obituary, doomed, ended } = opened.watched;
         let transport = Transport {
@@ -239,6 +258,7 @@ impl Start {
         let client = client.map_err(|error| refusal(error, place))?;
         let mode = opened.info.workspace;
         let info = SessionInfo {
+            policy: Policy { container: opened.policy, ..Policy::default() },
             container: Some(opened.info),
             workspace: PathBuf::from(WORKSPACE),
             ..SessionInfo::new("docker", place.work_dir.path.clone())
@@ -250,13 +270,40 @@ impl Start {
         }
     }
 
+    /// What the executors of all places are asked for.
+    fn spec(&self) -> SessionSpec {
+        let mut spec = self.options.session.spec(ByteBuf::from(WORKSPACE.as_bytes()));
+        if self.options.lockdown {
+            // What the user sets goes before it.
+            spec.env.insert(0, (ByteBuf::from("HOME"), ByteBuf::from(lockdown::HOME)));
+        }
+        spec
+    }
+
+    /// The mounts that give the code a daemon, each as a sentence; lockdown refuses them.
+    fn sockets(&self, place: &Place<'_>) -> Result<Vec<String>> {
+        let work_dir = match &place.source {
+            Source::Bind(path) => path.to_str(),
+            Source::Copy => None,
+        };
+        let mounts = self.options.extra_volumes.iter().map(|volume| volume.source.as_str()).chain(work_dir);
+        let found = mounts.filter_map(|source| sockets::warning(source, &place.daemon.address));
+        let found: Vec<String> = found.collect();
+        match found.first() {
+            Some(why) if self.options.lockdown => Err(lockdown::contradiction("volume", why)),
+            _ => Ok(found),
+        }
+    }
+
     async fn open(&self, place: &Place<'_>) -> Result<Opened, Refused> {
+        let sockets = self.sockets(place)?;
         let nonce = random(6)?;
         let options = &*self.options;
         let token = if options.stop_container { None } else { Some(random(32)?) };
         let name = options.container_name.clone().unwrap_or_else(|| format!("stockade-{nonce}"));
         let plan = Plan {
             options,
+            hardening: place.hardening,
             image: &place.image.id,
             source: &place.source,
             identity: &place.identity,
@@ -266,13 +313,18 @@ impl Start {
             token: token.as_deref(),
             work_dir: &place.work_dir.path.to_string_lossy(),
         };
-        match self.create(place, &plan, &name).await? {
+        let opened = match self.create(place, &plan, &name).await? {
             Created::New(container) => {
                 let opened = self.start_container(place, &plan, container, name).await?;
-                Ok(Opened { token, ..opened })
+                Opened { token, ..opened }
             }
-            Created::Lingers(found) => Ok(self.attach_again(place, *found, name).await?),
-        }
+            Created::Lingers(found) => self.attach_again(place, &plan, *found, name).await?,
+        };
+        let warned = |policy: ContainerPolicy| {
+            let warnings = [policy.warnings.clone(), sockets].concat();
+            policy.with(warnings)
+        };
+        Ok(Opened { policy: opened.policy.map(warned), ..opened })
     }
 
     /// Makes the container. One of its name whose owner is dead gives way.
@@ -283,7 +335,7 @@ impl Start {
             Container::create(docker, self.io.clone(), name, platform, plan.body())
         };
         match create().await {
-            Ok(container) => return Ok(Created::New(enforced(container)?)),
+            Ok(container) => return Ok(Created::New(enforced(container, &self.options)?)),
             Err(error) if is_conflict(&error) => {}
             Err(error) => return Err(not_created(&error, place)),
         }
@@ -292,7 +344,7 @@ impl Start {
             Holder::Lingers(found) => return Ok(Created::Lingers(found)),
         }
         let created = create().await.map_err(|error| not_created(&error, place))?;
-        Ok(Created::New(enforced(created)?))
+        Ok(Created::New(enforced(created, &self.options)?))
     }
 
     /// Who has the name that was asked for.
@@ -335,6 +387,7 @@ impl Start {
         let (mut stream, complaints, closed) =
             container.attach().await.map_err(|error| not_started(&error, place))?;
         let info = self.info(place, &container, name, place.source.mode());
+        let policy = Some(limited(plan.policy(), &container.warnings));
         let started = container.start().await;
         if let Err(error) = started {
             return Err(not_started(&error, place));
@@ -345,7 +398,7 @@ impl Start {
                 if !self.options.stop_container {
                     stream.leave_behind();
                 }
-                return Ok(Opened { stream, watched, info, token: None });
+                return Ok(Opened { stream, watched, info, policy, token: None });
             }
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("the runner was not taken within {} s", DELIVERY.as_secs()),
@@ -364,6 +417,7 @@ impl Start {
     async fn attach_again(
         &self,
         place: &Place<'_>,
+        plan: &Plan<'_>,
         found: ContainerInspectResponse,
         name: String,
     ) -> Result<Opened> {
@@ -378,6 +432,14 @@ impl Start {
                 hint: Some("name the same work_dir, or choose another container_name".to_owned()),
             });
         }
+        let policy = ContainerPolicy::from_label(&label(owner::POLICY));
+        if self.options.lockdown && policy.as_ref() != Some(&plan.policy()) {
+            return Err(Error::Container {
+                doing: format!("go on in the container {name} under lockdown"),
+                why: "it was made without lockdown, or with other limits".to_owned(),
+                hint: Some("choose another container_name (`--name`), or remove that one".to_owned()),
+            });
+        }
         let mounted = found.mounts.unwrap_or_default().into_iter().find(|mount| {
             mount.destination.as_deref() == Some(WORKSPACE) && mount.typ.as_deref() == Some("bind")
         });
@@ -387,7 +449,15 @@ impl Start {
         let (stream, complaints, closed) = knock(&container, &label(owner::RUNNER), &token, &name).await?;
         let info = self.info(place, &container, name, mode);
         let watched = container.watch(self.watching(place, complaints, closed));
-        Ok(Opened { stream, watched, info, token: Some(token) })
+        // The container is as it was made; its blocks run as whom this session has them.
+        let user = place.identity.blocks.clone();
+        let is_limited = found.host_config.and_then(|host| host.pids_limit).is_some_and(|limit| limit > 0);
+        let policy = policy.map(|policy| ContainerPolicy {
+            user: user.unwrap_or(policy.user),
+            pids_limit: policy.pids_limit.filter(|_| is_limited),
+            ..policy
+        });
+        Ok(Opened { stream, watched, info, policy, token: Some(token) })
     }
 
     fn info(
@@ -472,9 +542,9 @@ impl From<image::ImageError> for Error {
 }
 
 /// The container, unless the daemon passed over a limit that was asked for: its kernel may not have the means.
-fn enforced(container: Container) -> Result<Container> {
-    let discarded = container.warnings.iter().find(|warning| warning.to_lowercase().contains("discarded"));
-    match discarded {
+fn enforced(container: Container, options: &Options) -> Result<Container> {
+    let mut discarded = container.warnings.iter().filter(|warning| is_of_limit(warning));
+    match discarded.find(|warning| !does_without_pids_limit(options, warning)) {
         Some(warning) => Err(Error::Container {
             doing: "create the container with the limits that were asked for".to_owned(),
             why: warning.clone(),

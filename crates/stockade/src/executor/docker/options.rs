@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, sync::Arc};
 
 use super::{
     DockerCommandLineCodeExecutor,
+    hardening::check_pids_limit,
     image::{Pull, PullProgress},
+    lockdown,
 };
 use crate::{
     error::{Error, Result},
@@ -47,6 +49,7 @@ pub(super) struct Options {
     pub(super) cap_add: Vec<String>,
     pub(super) cap_drop: Vec<String>,
     pub(super) security_opt: Vec<String>,
+    pub(super) lockdown: bool,
 }
 
 /// Who is told how a pull goes.
@@ -91,6 +94,7 @@ impl Default for Options {
             cap_add: Vec::new(),
             cap_drop: Vec::new(),
             security_opt: Vec::new(),
+            lockdown: false,
         }
     }
 }
@@ -234,8 +238,8 @@ impl DockerCommandLineCodeExecutorBuilder {
         self
     }
 
-    /// The most processes and threads, 16 at least; no limit by default. Stockade's own are four and one for each
-    /// block that runs.
+    /// The most processes and threads, 16 at least, or 0 for no limit; 4096 by default. Stockade's own are four and one
+    /// for each block that runs.
     pub fn pids_limit(mut self, limit: u32) -> Self {
         self.options.pids_limit = Some(limit);
         self
@@ -271,7 +275,8 @@ impl DockerCommandLineCodeExecutorBuilder {
         self
     }
 
-    /// Gives the container a capability: `SYS_NICE`, `ALL`. With `SYS_PTRACE` blocks need a `user` that is not root,
+    /// Gives the container a capability: `SYS_NICE`, `ALL`, or one of those that it does not have by default: of the
+    /// daemon's own `NET_RAW`, `MKNOD`, `AUDIT_WRITE`, `SYS_CHROOT`, `SETFCAP` and `SETPCAP`. With `SYS_PTRACE` blocks need a `user` that is not root,
     /// or they could look into the runner.
     pub fn cap_add(mut self, capability: impl Into<String>) -> Self {
         self.options.cap_add.push(capability.into());
@@ -285,9 +290,23 @@ impl DockerCommandLineCodeExecutorBuilder {
         self
     }
 
-    /// A security option of the daemon's: `no-new-privileges`, `seccomp=…`, `apparmor=…`.
+    /// A security option of the daemon's: `seccomp=…`, `apparmor=…`. `no-new-privileges` is set by default;
+    /// `no-new-privileges=false` lets `sudo` work.
     pub fn security_opt(mut self, option: impl Into<String>) -> Self {
         self.options.security_opt.push(option.into());
+        self
+    }
+
+    /// Denies the code all that blocks can do without: there is no network, the image's files can't be changed (`/tmp`,
+    /// `/var/tmp` and the home directory are in memory), no capability is left, memory is limited to 1 GiB, CPUs to 2
+    /// and processes to 256, and nobody is root: blocks run as the owner of the work_dir, or as 65534 where that is
+    /// root's or temporary. False by default.
+    ///
+    /// `memory`, `cpus`, `pids_limit` and `user` set other values. Options that would give back what it takes are
+    /// refused: a network, capabilities, root, weaker security options, the socket of a daemon. Root's work_dir is
+    /// copied.
+    pub fn lockdown(mut self, lockdown: bool) -> Self {
+        self.options.lockdown = lockdown;
         self
     }
 
@@ -296,8 +315,11 @@ impl DockerCommandLineCodeExecutorBuilder {
     /// # Errors
     ///
     /// [`Error::InvalidOption`].
-    pub fn build(self) -> Result<DockerCommandLineCodeExecutor> {
+    pub fn build(mut self) -> Result<DockerCommandLineCodeExecutor> {
         self.options.check()?;
+        if self.options.lockdown {
+            lockdown::apply(&mut self.options);
+        }
         Ok(DockerCommandLineCodeExecutor { options: Arc::new(self.options) })
     }
 }
@@ -328,16 +350,14 @@ impl Options {
         if self.cpus.is_some_and(|cpus| !(0.01..=100_000.0).contains(&cpus)) {
             return invalid("cpus", "must be at least 0.01");
         }
-        if self.pids_limit.is_some_and(|limit| limit < 16) {
-            return invalid("pids_limit", "must be at least 16");
-        }
+        check_pids_limit(self.pids_limit)?;
         if self.shm_size.is_some_and(|bytes| bytes == 0 || bytes > i64::MAX as u64) {
             return invalid("shm_size", "must be at least a byte");
         }
         if let Some(name) = self.labels.keys().find(|name| name.is_empty() || name.starts_with("stockade.")) {
             return invalid("label", &format!("must have a name, and none of Stockade's own: {name:?}"));
         }
-        Ok(())
+        if self.lockdown { lockdown::check(self) } else { Ok(()) }
     }
 }
 
@@ -509,6 +529,9 @@ mod tests {
         assert!(build(|builder| builder.cpus(f64::NAN)).is_err());
         assert!(build(|builder| builder.cpus(0.5)).is_ok());
         assert!(build(|builder| builder.pids_limit(1)).is_err());
+        assert!(build(|builder| builder.pids_limit(0)).is_ok());
+        assert!(build(|builder| builder.network("host").lockdown(true)).is_err());
+        assert!(build(|builder| builder.network("host")).is_ok());
         assert!(build(|builder| builder.bind_dir("/x")).is_err());
         assert!(build(|builder| builder.work_dir("x").bind_dir("/x")).is_ok());
         assert!(build(|builder| builder.label("stockade.owner", "me")).is_err());

@@ -18,6 +18,8 @@ pub(super) const WORK_DIR: &str = "stockade.work-dir";
 /// On a container that lingers: where its runner is, and the token that opens it.
 pub(super) const RUNNER: &str = "stockade.runner";
 pub(super) const TOKEN: &str = "stockade.token";
+/// What it denies its code, where it is to outlive its session.
+pub(super) const POLICY: &str = "stockade.policy";
 
 /// A process that owns containers.
 #[derive(Debug, Clone, PartialEq, Eq)]

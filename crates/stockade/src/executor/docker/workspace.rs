@@ -15,6 +15,8 @@ use tempfile::{NamedTempFile, TempDir};
 
 use super::{
     daemon::{Address, Daemon},
+    hardening::capability,
+    lockdown,
     options::Options,
 };
 use crate::{
@@ -132,7 +134,15 @@ impl Source {
 
     /// Who runs what. May turn a mount into a copy, where mounted files would be root's for a runner that can't give
     /// them away.
-    pub(super) fn identify(self, options: &Options, work_dir: &WorkDir) -> Result<(Self, Identity)> {
+    pub(super) fn identify(
+        self,
+        options: &Options,
+        maps_users: bool,
+        work_dir: &WorkDir,
+    ) -> Result<(Self, Identity)> {
+        if options.lockdown {
+            return self.identify_locked(options, maps_users, work_dir);
+        }
         let root = |blocks, ownership| Identity { runner: "0:0".to_owned(), blocks, ownership };
         let user = options.user.clone();
         if can_be_root(&options.cap_add, &options.cap_drop) {
@@ -164,25 +174,58 @@ impl Source {
             }),
             (uid, _) => {
                 let runner = format!("{uid}:{}", owner.gid());
-                Ok((self, Identity { runner, blocks: None, ownership: Ownership::Maker }))
+                Ok((self, Identity { runner, blocks: None, ownership: Ownership::Workspace }))
             }
+        }
+    }
+
+    /// The same where the runner is the blocks' user himself, and never root. A directory that he could not write to is
+    /// copied.
+    fn identify_locked(
+        self,
+        options: &Options,
+        maps_users: bool,
+        work_dir: &WorkDir,
+    ) -> Result<(Self, Identity)> {
+        let refused = |source| Error::WorkDir { path: work_dir.path.clone(), source };
+        let directory = fs::metadata(&work_dir.path).map_err(refused)?;
+        let owner = Some(directory.uid()).filter(|uid| *uid != 0 && !maps_users);
+        let runner = match (&options.user, owner) {
+            (Some(user), _) => user.clone(),
+            (None, Some(uid)) => format!("{uid}:{}", directory.gid()),
+            (None, None) => lockdown::NOBODY.to_owned(),
+        };
+        let is_owner = owner.is_some_and(|uid| number_of(&runner) == Some(uid));
+        let is_open = directory.mode() & 0o003 == 0o003;
+        let is_asked = options.bind_dir.is_some() || options.workspace == Some(WorkspaceMode::Bind);
+        let identity = |ownership| Identity { runner: runner.clone(), blocks: None, ownership };
+        match self {
+            // What is the owner's stays so, and loses its setuid bits.
+            Source::Bind(_) if is_owner => Ok((self, identity(Ownership::Workspace))),
+            Source::Bind(_) if is_open && !maps_users => Ok((self, identity(Ownership::Maker))),
+            // Somebody who was named may have rights that can't be seen from here.
+            Source::Bind(_) if is_asked && options.user.is_some() => Ok((self, identity(Ownership::Maker))),
+            Source::Bind(_) if is_asked => Err(lockdown::contradiction(
+                "workspace",
+                &format!("{runner}, whom blocks would run as, can't write to {}", work_dir.path.display()),
+            )),
+            Source::Bind(_) | Source::Copy => Ok((Source::Copy, identity(Ownership::Maker))),
         }
     }
 }
 
+/// The number of a user that is given by it.
+fn number_of(user: &str) -> Option<u32> {
+    user.split(':').next()?.parse().ok()
+}
+
 /// Whether root has what it needs in a container with these capabilities; a container has it by default.
 pub(super) fn can_be_root(added: &[String], dropped: &[String]) -> bool {
-    let lists = |list: &[String], wanted: &str| list.iter().any(|name| plain(name) == wanted);
+    let lists = |list: &[String], wanted: &str| list.iter().any(|name| capability(name) == wanted);
     OF_ROOT.iter().all(|needed| {
         let dropped_all = lists(dropped, "ALL") && !lists(added, needed);
         !(lists(dropped, needed) || dropped_all && !lists(added, "ALL"))
     })
-}
-
-/// A capability's name as the daemon compares it: any case, with or without `CAP_`.
-fn plain(name: &str) -> String {
-    let name = name.trim().to_ascii_uppercase();
-    name.strip_prefix("CAP_").map(str::to_owned).unwrap_or(name)
 }
 
 /// The path by which the daemon's host knows a directory that this process sees. That is the same path, unless this

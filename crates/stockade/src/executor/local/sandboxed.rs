@@ -286,7 +286,7 @@ impl Start<'_> {
         let policy =
             sandbox::report(self.sandbox, &self.view, applied.as_ref(), groups.as_deref(), self.degraded);
         let info = SessionInfo {
-            policy: Policy { sandbox: Some(policy) },
+            policy: Policy { sandbox: Some(policy), ..Policy::default() },
             ..SessionInfo::new("local", PathBuf::from(&self.work_dir.path))
         };
         Ok(Session::new(client, info, self.options.session.defaults(), ended))
