@@ -99,11 +99,20 @@ impl Error {
     pub(crate) fn refused(error: stockade::Error) -> Self {
         match error {
             stockade::Error::InvalidOption { option, why } => {
-                let flag = if option == "container_name" { "name" } else { option };
+                let flag = match option {
+                    "container_name" => "name",
+                    "cpu_time" | "open_files" | "file_size" => "ulimit",
+                    option => option,
+                };
                 Error::InvalidFlag { flag: flag.replace('_', "-"), why }
             }
             error => error.into(),
         }
+    }
+
+    /// Why there is no such sandbox.
+    pub(crate) fn sandbox(why: String) -> Self {
+        Error::InvalidFlag { flag: "sandbox".to_owned(), why }
     }
 
     /// A stable word for `--json`.

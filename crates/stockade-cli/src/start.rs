@@ -31,7 +31,10 @@ pub(crate) async fn session(args: &RunArgs, token: &CancellationToken) -> Result
 async fn local(args: &RunArgs, token: &CancellationToken) -> Result<Session, Error> {
     let mut executor =
         LocalCommandLineCodeExecutor::builder().timeout(args.timeout).keep_going(args.keep_going);
-    executor = if args.no_sandbox { executor.no_sandbox() } else { executor };
+    executor = match args.sandbox().map_err(Error::sandbox)? {
+        Some(sandbox) => executor.sandbox(sandbox),
+        None => executor.no_sandbox(),
+    };
     if let Some(work_dir) = &args.work_dir {
         executor = executor.work_dir(work_dir);
     }
@@ -45,10 +48,14 @@ async fn local(args: &RunArgs, token: &CancellationToken) -> Result<Session, Err
         executor = executor.env(name, value);
     }
     let executor = executor.build().map_err(Error::refused)?;
-    tokio::select! {
-        session = executor.start() => Ok(session?),
-        () = token.cancelled() => Err(Error::Cancelled),
+    let session = tokio::select! {
+        session = executor.start() => session.map_err(Error::refused)?,
+        () = token.cancelled() => return Err(Error::Cancelled),
+    };
+    for missing in session.info().policy.sandbox.iter().flat_map(|policy| &policy.degraded) {
+        show_warning(&format!("not enforced: {}: {}", missing.control, missing.why));
     }
+    Ok(session)
 }
 
 async fn docker(args: &RunArgs, token: &CancellationToken) -> Result<Session, Error> {
@@ -61,7 +68,8 @@ async fn docker(args: &RunArgs, token: &CancellationToken) -> Result<Session, Er
     for (name, value) in &args.env {
         executor = executor.env(name, value);
     }
-    let session = container(args.container.apply(executor), &args.docker, is_text, token).await?;
+    let session =
+        container(args.container.apply(args.limits.apply(executor)), &args.docker, is_text, token).await?;
     for warning in session.info().policy.container.iter().flat_map(|policy| &policy.warnings) {
         show_warning(warning);
     }

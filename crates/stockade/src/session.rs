@@ -17,10 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::client::BackgroundOutput;
 use crate::{
-<<<<<<< HEAD
-    Call, CodeBlock, CommandLineCodeResult, LanguageReport, SandboxPolicy,
-=======
-    Call, CodeBlock, CommandLineCodeResult, ContainerPolicy, LanguageReport,
+    Call, CodeBlock, CommandLineCodeResult, ContainerPolicy, LanguageReport, SandboxPolicy,
     client::{Client, Watcher},
     error::{Error, Fault, Result},
     files::{self, Files},

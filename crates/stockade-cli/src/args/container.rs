@@ -7,7 +7,9 @@ use clap::{
     Args,
     builder::{PossibleValuesParser, TypedValueParser},
 };
-use stockade::{DeviceRequest, DockerCommandLineCodeExecutorBuilder, Pull, Ulimit, Volume, WorkspaceMode};
+use stockade::{DeviceRequest, DockerCommandLineCodeExecutorBuilder, Pull, Volume, WorkspaceMode};
+
+use super::limits::parse_size;
 
 /// AutoGen's, and the executor's.
 const DEFAULT_IMAGE: &str = "python:3-slim";
@@ -68,22 +70,6 @@ pub(crate) struct ContainerArgs {
     #[arg(short, long, value_name = "USER")]
     user: Option<String>,
 
-    /// The network: none, bridge, host or the name of one [default: bridge]
-    #[arg(long, value_name = "NETWORK")]
-    network: Option<String>,
-
-    /// The most memory of all processes together: bytes, or a number with k, m or g
-    #[arg(short, long, value_name = "SIZE", value_parser = parse_size, allow_negative_numbers = true)]
-    memory: Option<u64>,
-
-    /// The most CPU time, in CPUs: 1.5
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
-    cpus: Option<f64>,
-
-    /// The most processes and threads; 0 for no limit [default: 4096]
-    #[arg(long, value_name = "NUMBER", value_parser = parse_pids_limit, allow_negative_numbers = true)]
-    pids_limit: Option<u32>,
-
     /// Mount a directory or a volume; repeatable
     #[arg(short, long, value_name = "SOURCE:TARGET[:ro]", value_parser = parse_volume)]
     volume: Vec<Volume>,
@@ -141,10 +127,6 @@ pub(crate) struct ContainerArgs {
     #[arg(long, value_name = "OPTION")]
     security_opt: Vec<String>,
 
-    /// Limit every process: nofile=1024; repeatable
-    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
-    ulimit: Vec<Ulimit>,
-
     /// The size of /dev/shm [default: the daemon's, 64m]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     shm_size: Option<u64>,
@@ -186,8 +168,8 @@ impl ContainerArgs {
             };
         }
         set! {
-            pull, platform, user, network, memory, cpus, pids_limit, volume, device_request, init_command,
-            container_name, workspace, bind_dir, cap_add, cap_drop, security_opt, ulimit, shm_size, runtime,
+            pull, platform, user, volume, device_request, init_command,
+            container_name, workspace, bind_dir, cap_add, cap_drop, security_opt, shm_size, runtime,
         }
         executor = self.add_host.iter().fold(executor, |executor, (name, to)| executor.extra_host(name, to));
         executor = self.label.iter().fold(executor, |executor, (name, value)| executor.label(name, value));
@@ -209,36 +191,6 @@ fn parse_workspace() -> impl TypedValueParser<Value = WorkspaceMode> {
         "copy" => WorkspaceMode::Copy,
         _ => WorkspaceMode::Bind,
     })
-}
-
-/// Reads `1048576`, `512k`, `512m`, `1.5g`, in powers of 1024 as docker does.
-fn parse_size(text: &str) -> Result<u64, String> {
-    let refused = || "give bytes, or a number with b, k, m or g, such as 512m".to_owned();
-    let text = text.trim().to_ascii_lowercase();
-    let unit_at = text.find(|sign: char| sign.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit_at);
-    let power = match unit {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 1,
-        "m" | "mb" | "mib" => 2,
-        "g" | "gb" | "gib" => 3,
-        "t" | "tb" | "tib" => 4,
-        _ => return Err(refused()),
-    };
-    let number: f64 = number.trim_end().parse().map_err(|_| refused())?;
-    let bytes = number * 1024_f64.powi(power);
-    if !(bytes >= 1.0 && bytes < i64::MAX as f64) {
-        return Err("it must be at least a byte, and less than 8 EiB".to_owned());
-    }
-    Ok(bytes as u64)
-}
-
-/// Reads a number of processes; as for docker, -1 is no limit too.
-fn parse_pids_limit(text: &str) -> Result<u32, String> {
-    match text.trim() {
-        "-1" => Ok(0),
-        text => text.parse().map_err(|_| "give a number of at least 16, or 0 for no limit".to_owned()),
-    }
 }
 
 /// Reads a volume. As for docker, a source that looks like a path is one, and a relative one is meant from
@@ -281,38 +233,6 @@ fn parse_label(text: &str) -> Result<Pair, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_read_in_every_unit() {
-        for (text, bytes) in [
-            ("1048576", 1 << 20),
-            ("1048576b", 1 << 20),
-            ("512k", 512 << 10),
-            ("512m", 512 << 20),
-            ("512MB", 512 << 20),
-            ("512MiB", 512 << 20),
-            ("1.5g", 1536 << 20),
-            (" 2 g ", 2 << 30),
-            ("1t", 1 << 40),
-        ] {
-            assert_eq!(parse_size(text), Ok(bytes), "{text}");
-        }
-    }
-
-    #[test]
-    fn sizes_that_make_no_sense_are_refused() {
-        for text in ["", "m", "-1", "0", "0.5", "1x", "512 mm", "nan", "inf", "9e99g", "1,5g"] {
-            assert!(parse_size(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn no_limit_of_processes_has_two_numbers() {
-        assert_eq!(["0", "-1", "64"].map(parse_pids_limit), [Ok(0), Ok(0), Ok(64)]);
-        for text in ["", "-2", "many", "1.5", "4294967296"] {
-            assert!(parse_pids_limit(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn source_that_looks_like_a_path_is_meant_from_here() {

@@ -3,7 +3,9 @@
 //! with which place in `place`.
 
 mod container;
+mod limits;
 mod place;
+mod sandbox;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
@@ -12,10 +14,13 @@ use clap::{
     builder::{OsStringValueParser, TypedValueParser},
 };
 use clap_complete::Shell;
+use stockade::Sandbox;
 
 pub(crate) use self::{
     container::{ContainerArgs, DockerArgs},
+    limits::LimitArgs,
     place::parse,
+    sandbox::SandboxArgs,
 };
 
 /// Runs code blocks, each in a new process, and tells what they did.
@@ -64,10 +69,6 @@ pub(crate) struct RunArgs {
     #[arg(long, value_enum)]
     executor: Option<Executor>,
 
-    /// Run without a sandbox, and without the warning about it
-    #[arg(long)]
-    pub(crate) no_sandbox: bool,
-
     /// The directory where blocks are saved and run [default: a temporary one, removed at the end]
     #[arg(short, long, value_name = "DIR")]
     pub(crate) work_dir: Option<PathBuf>,
@@ -101,6 +102,12 @@ pub(crate) struct RunArgs {
     json: bool,
 
     #[command(flatten)]
+    sandbox: SandboxArgs,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+
+    #[command(flatten)]
     pub(crate) docker: DockerArgs,
 
     #[command(flatten)]
@@ -119,6 +126,14 @@ With --format text, stdout carries only what the blocks print to stdout. On a te
 than colours and line editing are left out of it; a pipe or a file gets every byte.";
 
 impl RunArgs {
+    /// The sandbox for blocks on this machine; `None` where they are to run without.
+    pub(crate) fn sandbox(&self) -> Result<Option<Sandbox>, String> {
+        if self.sandbox.no_sandbox {
+            return Ok(None);
+        }
+        self.sandbox.sandbox().and_then(|sandbox| self.limits.restrict(sandbox)).map(Some)
+    }
+
     /// The format asked for, by either flag.
     pub(crate) fn format(&self) -> Format {
         if self.json { Format::Json } else { self.format }

@@ -6,7 +6,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Id, error::ErrorKin
 use super::{Cli, Command, ContainerArgs, DockerArgs, Executor, RunArgs};
 
 /// What a container enforces, and nothing does on this machine.
-const ENFORCED: &[&str] = &["network", "memory", "cpus", "pids-limit", "lockdown"];
+const ENFORCED: &[&str] = &["lockdown"];
 
 /// Reads the command line. Where it makes no sense the process ends, with a sentence and the status 2.
 pub(crate) fn parse() -> Cli {
@@ -54,10 +54,14 @@ fn refused(args: &RunArgs, flag: Option<String>) -> Option<String> {
              need"
                 .to_owned(),
         ),
-        (Executor::Docker, _) if args.no_sandbox => {
-            Some("'--no-sandbox' is for blocks that run on this machine: leave it out".to_owned())
-        }
-        _ => None,
+        (Executor::Docker, _) => args
+            .sandbox
+            .flag()
+            .map(|flag| format!("'--{flag}' is for blocks that run on this machine: leave it out")),
+        (Executor::Local, None) if args.sandbox.no_sandbox => args.limits.flag().map(|flag| {
+            format!("nothing enforces '--{flag}' without a sandbox: leave out --no-sandbox, or run in a container")
+        }),
+        (Executor::Local, None) => args.sandbox().err(),
     }
 }
 

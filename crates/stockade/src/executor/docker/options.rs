@@ -491,6 +491,16 @@ impl Ulimit {
     pub fn new(name: impl Into<String>, soft: i64, hard: i64) -> Self {
         Self { name: name.into(), soft, hard }
     }
+
+    /// What is limited: `nofile`, `fsize`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The most that a process can give itself; -1 is no limit.
+    pub fn hard(&self) -> i64 {
+        self.hard
+    }
 }
 
 impl FromStr for Ulimit {
