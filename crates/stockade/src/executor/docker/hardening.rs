@@ -188,7 +188,7 @@ mod tests {
         }
         for no in ["no-new-privileges:false", "no-new-privileges=false", "no-new-privileges=0"] {
             assert_eq!(of(&[no]), (false, names(&[no])));
-            assert_eq!(of(&[no, NO_NEW_PRIVILEGES]).0, true);
+            assert!(of(&[no, NO_NEW_PRIVILEGES]).0);
         }
         assert_eq!(of(&["no-new-privileges-at-all"]).1.len(), 2, "that is another option");
     }
