@@ -9,16 +9,16 @@ fn run(args: &[&str]) -> Ended {
 }
 
 #[test]
-fn local_run_warns_that_it_is_not_sandboxed() {
-    let ended = Place::new().stockade(["run", "-l", "sh", "-c", "echo ran"]);
-    assert_page!(ended, @"
-    status: Some(0)
-    --- stdout
-    ran
-    --- stderr
-    warning: not sandboxed: the code runs on this machine with your rights (--no-sandbox silences this)
-    1 block in [time]
-    ");
+fn local_run_is_in_a_sandbox_unless_that_is_turned_off() {
+    let place = Place::with("secret", "of the host\n");
+    let read = format!("cat {}", place.path().join("secret").display());
+    let sandboxed = place.stockade(["run", "-l", "sh", "-c", &read]);
+    assert_eq!((sandboxed.status, sandboxed.stdout.as_str()), (Some(1), ""), "{sandboxed}");
+    let twin = place.stockade(["run", "--no-sandbox", "-l", "sh", "-c", &read]);
+    assert_eq!((twin.status, twin.stdout.as_str()), (Some(0), "of the host\n"), "{twin}");
+    let shown = place.path().to_str().expect("it is text");
+    let allowed = place.stockade(["run", "--allow-read", shown, "-l", "sh", "-c", &read]);
+    assert_eq!((allowed.status, allowed.stdout.as_str()), (Some(0), "of the host\n"), "{allowed}");
 }
 
 #[test]

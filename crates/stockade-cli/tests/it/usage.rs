@@ -54,7 +54,6 @@ fn help_of_run_lists_its_flags() {
                                  block of this language
           --executor <EXECUTOR>  Where the blocks run [default: local, or docker with --docker or
                                  --image] [possible values: local, docker]
-          --no-sandbox           Run without a sandbox, and without the warning about it
       -w, --work-dir <DIR>       The directory where blocks are saved and run [default: a temporary one,
                                  removed at the end]
           --timeout <TIME>       How long a block may run: seconds, or a number with ms, s, m or h
@@ -68,6 +67,23 @@ fn help_of_run_lists_its_flags() {
           --json                 Short for --format json
       -h, --help                 Print help (see more with '--help')
 
+    Sandbox on this machine:
+          --sandbox <WORD>      What the sandbox is like, one or more words: by what it holds blocks
+                                back (auto, namespaces, landlock), strict, best-effort [default: auto]
+          --no-sandbox          Run without a sandbox: blocks have all of your rights
+          --allow-read <PATH>   Show blocks a file or directory, read-only; repeatable
+          --allow-write <PATH>  Let blocks change a file or directory; repeatable
+
+    Network and limits:
+          --network <NETWORK>          The network: none or host; in a container also bridge or the name
+                                       of one [default: none; bridge in a container]
+      -m, --memory <SIZE>              The most memory of all processes together: bytes, or a number
+                                       with k, m or g
+          --cpus <NUMBER>              The most CPU time, in CPUs: 1.5
+          --pids-limit <NUMBER>        The most processes and threads; 0 for no limit [default: 4096]
+          --ulimit <NAME=SOFT[:HARD]>  Limit every process: nofile=1024; on this machine nofile, fsize
+                                       (bytes) and cpu (seconds); repeatable
+
     Container:
           --docker                       Run in a Docker container: short for --executor docker
           --image <IMAGE>                The container's image; implies --docker [default:
@@ -79,12 +95,6 @@ fn help_of_run_lists_its_flags() {
           --platform <PLATFORM>          The image's platform, where it has several: linux/arm64
       -u, --user <USER>                  Who runs the blocks: a user of the image, or UID[:GID]
                                          [default: root]
-          --network <NETWORK>            The network: none, bridge, host or the name of one [default:
-                                         bridge]
-      -m, --memory <SIZE>                The most memory of all processes together: bytes, or a number
-                                         with k, m or g
-          --cpus <NUMBER>                The most CPU time, in CPUs: 1.5
-          --pids-limit <NUMBER>          The most processes and threads; 0 for no limit [default: 4096]
       -v, --volume <SOURCE:TARGET[:ro]>  Mount a directory or a volume; repeatable
           --gpus <GPUS>                  The GPUs: all, a number, or device=ID,ID
           --init-command <COMMAND>       Run this shell command first; the run fails when it does
@@ -105,7 +115,6 @@ fn help_of_run_lists_its_flags() {
           --cap-drop <CAPABILITY>        Take a capability from the container; repeatable
           --security-opt <OPTION>        A security option of the daemon's, such as
                                          no-new-privileges=false, for sudo; repeatable
-          --ulimit <NAME=SOFT[:HARD]>    Limit every process: nofile=1024; repeatable
           --shm-size <SIZE>              The size of /dev/shm [default: the daemon's, 64m]
           --add-host <NAME:ADDRESS>      Add a line to /etc/hosts; repeatable
           --label <NAME[=VALUE]>         Label the container; repeatable
@@ -244,11 +253,11 @@ fn executor_that_does_not_exist_is_refused() {
 
 #[test]
 fn limit_that_nothing_enforces_is_refused() {
-    assert_page!(refused(&["run", "-m", "512m", "a.md"]), @"
+    assert_page!(refused(&["run", "--no-sandbox", "-m", "512m", "a.md"]), @"
     status: Some(2)
     --- stdout
     --- stderr
-    error: nothing enforces '--memory' for blocks that run on this machine: run them in a container (--docker), or leave it out
+    error: nothing enforces '--memory' without a sandbox: leave out --no-sandbox, or run in a container
 
     Usage: stockade run [OPTIONS] <FILE>...
            stockade run [OPTIONS] -l <LANGUAGE> -c <CODE>

@@ -147,7 +147,7 @@ async fn a_full_disk_is_the_blocks_affair_and_then_an_error_that_says_what_to_do
     assert_eq!((fill.status, fill.stdout.text().as_ref()), (Status::Exited, "before\n"));
     assert!(fill.exit_code != 0 && fill.stderr.text().contains("No space left"), "{}", fill.stderr);
     let next = sh("echo a block whose file is larger than nothing");
-    let error = session.execute_code_blocks(&[next.clone()], &CancellationToken::new()).await;
+    let error = session.execute_code_blocks(std::slice::from_ref(&next), &CancellationToken::new()).await;
     let error = error.expect_err("there is no room for the block's file");
     assert!(matches!(error, Error::Runner { .. }), "{error:?}");
     assert!(error.to_string().contains("No space left"), "{error}");

@@ -94,15 +94,13 @@ async fn a_start_that_is_dropped_on_its_way_leaves_nothing() {
     let executor = builder.label(Label::NAME, label.value()).build().expect("the options are valid");
     let mut finished = 0;
     for milliseconds in (0..600).step_by(15) {
-        match tokio::time::timeout(Duration::from_millis(milliseconds), executor.start()).await {
-            Ok(session) => {
-                finished += 1;
-                drop(session.expect("it starts"));
-                if finished == 3 {
-                    break;
-                }
+        let started = tokio::time::timeout(Duration::from_millis(milliseconds), executor.start()).await;
+        if let Ok(session) = started {
+            finished += 1;
+            drop(session.expect("it starts"));
+            if finished == 3 {
+                break;
             }
-            Err(_) => {}
         }
     }
     label.gone().await;
@@ -356,10 +354,10 @@ async fn an_executor_can_be_restarted() {
         result.expect("Stockade does its part").output
     };
     executor.start().await.expect("it starts");
-    let first = container(&*executor.session().await.expect("it has started"));
+    let first = container(&executor.session().await.expect("it has started"));
     assert_eq!(run("echo kept > made; echo lost > /root/made").await, "");
     executor.restart().await.expect("it restarts");
-    let second = container(&*executor.session().await.expect("it has started"));
+    let second = container(&executor.session().await.expect("it has started"));
     assert!(first != second && !try_docker(&["inspect", &first]).0);
     assert_eq!(run("cat made /root/made 2>/dev/null; echo new").await, "kept\nnew\n");
     // Also when its container was taken from it.
