@@ -1,6 +1,6 @@
 //! The flags of the sandbox on this machine. Owns the words that `--sandbox` takes and what each asks for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use stockade::{Sandbox, SandboxLevel};
@@ -87,6 +87,6 @@ impl SandboxArgs {
 }
 
 /// The absolute path of what is there.
-fn found(path: &PathBuf, flag: &str) -> Result<PathBuf, String> {
+fn found(path: &Path, flag: &str) -> Result<PathBuf, String> {
     path.canonicalize().map_err(|error| format!("'{flag} {}' can't be shown: {error}", path.display()))
 }
