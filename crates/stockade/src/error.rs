@@ -7,6 +7,9 @@ use stockade_runner::wire::{frame::FrameError, message::Failure};
 
 use crate::{BlockOutcome, runner_image::ImageError};
 
+/// What to do where the machine refuses, and nothing better is known.
+pub(crate) const ASK_DOCTOR: &str = "`stockade doctor` shows what this machine allows";
+
 /// A result whose error is Stockade's.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -228,7 +231,7 @@ impl Error {
                 "choose a work_dir whose parent folders exist or can be made"
             }
             Error::WorkDir { source, .. } => return hint_for(source.raw_os_error(), source.kind()),
-            Error::RunnerStart { .. } => "`stockade doctor` shows what this machine allows",
+            Error::RunnerStart { .. } => ASK_DOCTOR,
             Error::VirtualEnv { .. } => {
                 "install uv or Python's venv module (on Debian: `apt-get install python3-venv`), or name an \
                  existing virtual environment"

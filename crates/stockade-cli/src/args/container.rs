@@ -158,17 +158,8 @@ impl ContainerArgs {
         &self,
         mut executor: DockerCommandLineCodeExecutorBuilder,
     ) -> DockerCommandLineCodeExecutorBuilder {
-        /// Sets each option that was given, once or for each time.
-        macro_rules! set {
-            ($($option:ident),* $(,)?) => {
-                $(
-                    let given = self.$option.iter().cloned();
-                    executor = given.fold(executor, DockerCommandLineCodeExecutorBuilder::$option);
-                )*
-            };
-        }
-        set! {
-            pull, platform, user, volume, device_request, init_command,
+        set_given! {
+            self, executor, pull, platform, user, volume, device_request, init_command,
             container_name, workspace, bind_dir, cap_add, cap_drop, security_opt, shm_size, runtime,
         }
         executor = self.add_host.iter().fold(executor, |executor, (name, to)| executor.extra_host(name, to));

@@ -37,16 +37,7 @@ impl LimitArgs {
         &self,
         mut executor: DockerCommandLineCodeExecutorBuilder,
     ) -> DockerCommandLineCodeExecutorBuilder {
-        /// Sets each option that was given, once or for each time.
-        macro_rules! set {
-            ($($option:ident),* $(,)?) => {
-                $(
-                    let given = self.$option.iter().cloned();
-                    executor = given.fold(executor, DockerCommandLineCodeExecutorBuilder::$option);
-                )*
-            };
-        }
-        set! { network, memory, cpus, pids_limit, ulimit }
+        set_given!(self, executor, network, memory, cpus, pids_limit, ulimit);
         executor
     }
 

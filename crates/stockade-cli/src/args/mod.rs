@@ -2,6 +2,16 @@
 //! their help and the reading of their values; those of a container are in `container`, and which flags go
 //! with which place in `place`.
 
+/// Sets each option that was given, once or for each time: fields of `args` that are setters of the builder too.
+macro_rules! set_given {
+    ($args:ident, $executor:ident, $($option:ident),* $(,)?) => {
+        $(
+            let given = $args.$option.iter().cloned();
+            $executor = given.fold($executor, stockade::DockerCommandLineCodeExecutorBuilder::$option);
+        )*
+    };
+}
+
 mod container;
 mod limits;
 mod place;

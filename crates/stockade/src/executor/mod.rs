@@ -1,11 +1,11 @@
 //! Executors: where blocks run. An executor is a template; a session is what it starts. Each executor finds a
 //! place, gets a runner started there and owns the byte stream to it; all the rest is the same for all.
 
-#[allow(dead_code, reason = "the local executor does not ask for limits yet")]
 mod control_group;
 mod docker;
 mod local;
 mod restartable;
+mod work_dir;
 
 use std::{fmt, future::Future, pin::Pin};
 

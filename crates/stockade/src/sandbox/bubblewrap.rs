@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{SandboxNetwork, View, installation};
+use crate::error::ASK_DOCTOR;
 
 const PROGRAM: &str = "bwrap";
 /// Where it is looked for first: what is on PATH may be anybody's.
@@ -177,7 +178,7 @@ pub(crate) fn remedy(why: &str) -> &'static str {
     ];
     let why = why.to_lowercase();
     let found = REMEDIES.iter().find(|(words, _)| words.iter().all(|word| why.contains(word)));
-    found.map_or("`stockade doctor` shows what this machine allows", |(_, remedy)| remedy)
+    found.map_or(ASK_DOCTOR, |(_, remedy)| remedy)
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ fn process_limits(limits: &Limits) -> ProcessLimits {
     ProcessLimits {
         open_files: limits.open_files,
         file_size: limits.file_size,
-        cpu_seconds: limits.cpu_time.map(|time| time.as_secs() + u64::from(time.subsec_nanos() > 0)),
+        cpu_seconds: limits.cpu_seconds(),
     }
 }
 

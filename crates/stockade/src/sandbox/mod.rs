@@ -98,6 +98,13 @@ pub(crate) struct Limits {
     pub(crate) file_size: Option<u64>,
 }
 
+impl Limits {
+    /// The limit of processor time as the kernel takes it: whole seconds, rounded up.
+    fn cpu_seconds(&self) -> Option<u64> {
+        self.cpu_time.map(|time| time.as_secs() + u64::from(time.subsec_nanos() > 0))
+    }
+}
+
 impl Sandbox {
     /// Nothing but the work_dir, and what the interpreters need: of `/etc` only what programs look up names with, no
     /// sockets, and nothing else of the host.

@@ -143,7 +143,7 @@ fn limits(limits: &Limits, has_group: bool) -> SandboxLimits {
         memory: limits.memory.filter(|_| has_group),
         pids: limits.pids.filter(|_| has_group),
         cpus: limits.cpus.filter(|_| has_group),
-        cpu_time: limits.cpu_time.map(|time| time.as_secs() + u64::from(time.subsec_nanos() > 0)),
+        cpu_time: limits.cpu_seconds(),
         open_files: limits.open_files,
         file_size: limits.file_size,
     }

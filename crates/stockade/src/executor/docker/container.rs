@@ -26,6 +26,7 @@ use tempfile::TempDir;
 use tokio::{
     runtime::Handle,
     sync::oneshot,
+    task::spawn_blocking,
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -39,6 +40,7 @@ use super::{
     policy::ContainerPolicy,
     workspace::{Identity, Source, WORKSPACE},
 };
+use crate::executor::work_dir;
 
 /// The runner's own directory in a container.
 const RUNNER_DIRECTORY: &str = "/run/.stockade";
@@ -418,16 +420,17 @@ async fn watch(
         }
     }
     tell("it is gone".to_owned());
+    let_go(work_dir, lingers).await;
+    ended.cancel();
+}
+
+/// Removes a temporary work_dir, unless its container stays.
+async fn let_go(work_dir: Option<Arc<TempDir>>, lingers: bool) {
     match work_dir.and_then(Arc::into_inner) {
         Some(work_dir) if lingers => drop(work_dir.keep()),
-        Some(work_dir) => {
-            let removal =
-                tokio::task::spawn_blocking(move || stockade_runner::removal::remove_all(&work_dir.keep()));
-            let _ = removal.await;
-        }
+        Some(work_dir) => drop(spawn_blocking(move || work_dir::remove(work_dir)).await),
         None => {}
     }
-    ended.cancel();
 }
 
 /// What is known of a container of which the daemon tells no more.

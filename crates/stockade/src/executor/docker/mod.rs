@@ -53,7 +53,7 @@ use self::{
     image::Image,
     options::Options,
     owner::Owner,
-    workspace::{Identity, Source, WORKSPACE, WorkDir},
+    workspace::{Identity, Source, WORKSPACE},
 };
 pub use self::{
     image::{ParsePullError, Pull, PullProgress},
@@ -62,7 +62,7 @@ pub use self::{
     owner::Life,
     policy::{Capabilities, ContainerPolicy},
 };
-use super::{BoxFuture, CodeExecutor};
+use super::{BoxFuture, CodeExecutor, work_dir::WorkDir};
 use crate::{
     CodeBlock, Session,
     client::{Client, StartError, Transport},
@@ -209,7 +209,7 @@ impl Start {
         let (image, ()) = tokio::join!(image, inventory::sweep(&daemon.docker));
         let image = image?;
         let hardening = &Hardening::new(options, Engine::ask(options, &daemon).await?);
-        let work_dir = WorkDir::open(options.work_dir.as_deref())?;
+        let work_dir = workspace::open(options.work_dir.as_deref())?;
         let source = Source::choose(options, &daemon, &work_dir.path).await?;
         let (source, identity) = source.identify(options, hardening.maps_users, &work_dir)?;
         let place =
@@ -228,7 +228,7 @@ impl Start {
     /// A session in a new container, or in one that lingers under its name.
     async fn open_session(&self, place: &Place<'_>) -> Result<Session, Refused> {
         let witness = match place.source {
-            Source::Bind(_) => Some(place.work_dir.witness()?),
+            Source::Bind(_) => Some(workspace::witness(place.work_dir)?),
             Source::Copy => None,
         };
         let opened = self.open(place).await?;

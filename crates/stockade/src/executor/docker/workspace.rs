@@ -3,15 +3,15 @@
 
 use std::{
     fs::{self, Permissions},
+    io,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use bollard::{Docker, query_parameters::InspectContainerOptions};
 use serde_bytes::ByteBuf;
 use stockade_runner::wire::message::Ownership;
-use tempfile::{NamedTempFile, TempDir};
+use tempfile::NamedTempFile;
 
 use super::{
     daemon::{Address, Daemon},
@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    executor::work_dir::WorkDir,
     session::WorkspaceMode,
 };
 
@@ -29,14 +30,6 @@ pub(super) const WORKSPACE: &str = "/workspace";
 
 /// What a runner needs to do its work as root: give files away, be somebody else, and signal him.
 const OF_ROOT: &[&str] = &["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID"];
-
-/// A session's directory on this host.
-#[derive(Debug)]
-pub(super) struct WorkDir {
-    pub(super) path: PathBuf,
-    /// Holds the directory, where it is the session's own.
-    pub(super) temporary: Option<Arc<TempDir>>,
-}
 
 /// How the workspace is had.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,35 +59,23 @@ pub(super) struct Identity {
     pub(super) ownership: Ownership,
 }
 
-impl WorkDir {
-    pub(super) fn open(asked: Option<&Path>) -> Result<Self> {
-        match asked {
-            Some(path) => {
-                let refused = |source| Error::WorkDir { path: path.to_owned(), source };
-                fs::create_dir_all(path).map_err(refused)?;
-                Ok(Self { path: path.canonicalize().map_err(refused)?, temporary: None })
-            }
-            None => Self::temporary(),
-        }
-    }
+/// The work_dir of a session.
+pub(super) fn open(asked: Option<&Path>) -> Result<WorkDir> {
+    WorkDir::open(asked, open_to_all)
+}
 
-    /// A directory that every user of the container may write to, in one that no other user of this host may enter.
-    fn temporary() -> Result<Self> {
-        let refused = |source| Error::WorkDir { path: std::env::temp_dir(), source };
-        let private = Permissions::from_mode(0o700);
-        let parent = tempfile::Builder::new().prefix("stockade-").permissions(private).tempdir();
-        let parent = parent.map_err(refused)?;
-        let path = parent.path().canonicalize().map_err(refused)?.join("workspace");
-        fs::create_dir(&path).map_err(refused)?;
-        fs::set_permissions(&path, Permissions::from_mode(0o777)).map_err(refused)?;
-        Ok(Self { path, temporary: Some(Arc::new(parent)) })
-    }
+/// A directory that every user of the container may write to, in one that no other user of this host may enter.
+fn open_to_all(parent: PathBuf) -> io::Result<PathBuf> {
+    let path = parent.join("workspace");
+    fs::create_dir(&path)?;
+    fs::set_permissions(&path, Permissions::from_mode(0o777))?;
+    Ok(path)
+}
 
-    /// A file that whoever sees this very directory sees, too; it is gone when it is dropped.
-    pub(super) fn witness(&self) -> Result<NamedTempFile> {
-        let made = tempfile::Builder::new().prefix(".stockade-").tempfile_in(&self.path);
-        made.map_err(|source| Error::WorkDir { path: self.path.clone(), source })
-    }
+/// A file that whoever sees this very work_dir sees, too; it is gone when it is dropped.
+pub(super) fn witness(work_dir: &WorkDir) -> Result<NamedTempFile> {
+    let made = tempfile::Builder::new().prefix(".stockade-").tempfile_in(&work_dir.path);
+    made.map_err(|source| Error::WorkDir { path: work_dir.path.clone(), source })
 }
 
 /// The name of a witness, for the runner.

@@ -4,12 +4,10 @@
 //! ```text
 //! runner      starting the child, watching over it, and what goes with it
 //! sandboxed   at which level of the sandbox it is started, and what is refused
-//! work_dir    the directory of a session
 //! ```
 
 mod runner;
 mod sandboxed;
-mod work_dir;
 
 use std::{
     env,
@@ -23,15 +21,12 @@ use serde_bytes::ByteBuf;
 use stockade_runner::wire::message::{Refusal, SessionSpec};
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    runner::{Launch, Runner},
-    work_dir::WorkDir,
-};
-use super::{BoxFuture, CodeExecutor};
+use self::runner::{Launch, Runner};
+use super::{BoxFuture, CodeExecutor, work_dir::WorkDir};
 use crate::{
     Languages, Sandbox, Session,
     client::{Client, StartError},
-    error::{Error, Result},
+    error::{ASK_DOCTOR, Error, Result},
     functions, io_thread,
     options::{SessionOptions, session_setters},
     session::SessionInfo,
@@ -174,7 +169,7 @@ impl LocalCommandLineCodeExecutor {
             Some(directory) => self.virtual_env(directory).await?,
             None => Vec::new(),
         };
-        let work_dir = WorkDir::open(options.work_dir.as_deref())?;
+        let work_dir = WorkDir::open(options.work_dir.as_deref(), Ok)?;
         let session = match &options.sandbox {
             Some(sandbox) => sandboxed::start(options, sandbox, work_dir).await?,
             None => self.start_plain(work_dir).await?,
@@ -189,7 +184,7 @@ impl LocalCommandLineCodeExecutor {
         if let Some(variables) = virtual_env::find(directory, path.clone())? {
             return Ok(variables);
         }
-        let session = self.start_plain(WorkDir::open(None)?).await?;
+        let session = self.start_plain(WorkDir::open(None, Ok)?).await?;
         let variables = virtual_env::prepare(&session, directory, path).await;
         session.stop().await?;
         variables
@@ -238,10 +233,9 @@ impl ConnectError {
     fn into_error(self, work_dir: &Path) -> Error {
         match self {
             Self::Runner(error) => error,
-            Self::Start(StartError::Refused { refusal: Refusal::Confinement, failure }) => Error::Sandbox {
-                why: failure.to_string(),
-                hint: "`stockade doctor` shows what this machine allows".to_owned(),
-            },
+            Self::Start(StartError::Refused { refusal: Refusal::Confinement, failure }) => {
+                Error::Sandbox { why: failure.to_string(), hint: ASK_DOCTOR.to_owned() }
+            }
             Self::Start(StartError::Refused { failure, .. }) => Error::WorkDir {
                 path: work_dir.to_owned(),
                 source: failure

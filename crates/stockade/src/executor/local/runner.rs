@@ -11,7 +11,6 @@ use std::{
 };
 
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
-use stockade_runner::removal::remove_all;
 use tempfile::TempDir;
 use tokio::{
     io::AsyncReadExt,
@@ -26,7 +25,7 @@ use crate::{
     client::Transport,
     environment,
     error::{Error, Result},
-    executor::control_group::ControlGroup,
+    executor::{control_group::ControlGroup, work_dir},
     runner_image,
 };
 
@@ -192,7 +191,7 @@ impl Kept {
     fn remove(self) {
         drop(self.group);
         for directory in self.directories.into_iter().filter_map(Arc::into_inner) {
-            let _ = remove_all(&directory.keep());
+            work_dir::remove(directory);
         }
     }
 }

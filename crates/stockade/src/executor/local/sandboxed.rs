@@ -1,28 +1,22 @@
 //! Starting a runner in a sandbox. Owns the choice of the level, and the rule that what was asked for holds or there is
 //! no session; what the sandbox consists of is the `sandbox` module's part.
 
-use std::{
-    fmt::Write,
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fmt::Write, io, path::Path, sync::Arc};
 
 use stockade_runner::wire::message::{Confined, Confinement, Refusal, SessionSpec};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    ConnectError, Options, connect,
-    runner::Launch,
-    work_dir::{WorkDir, private_directory},
-};
+use super::{ConnectError, Options, connect, runner::Launch};
 use crate::{
     Degraded, Policy, Sandbox, SandboxLevel, Session,
     call::bytes,
     client::{Client, StartError},
-    error::{Error, Result},
-    executor::control_group::{ControlGroup, GroupLimits},
+    error::{ASK_DOCTOR, Error, Result},
+    executor::{
+        control_group::{ControlGroup, GroupLimits},
+        work_dir::{WorkDir, private_directory},
+    },
     sandbox::{self, Applied, Bubblewrap, Surroundings, View},
     session::SessionInfo,
 };
@@ -133,7 +127,7 @@ impl Start<'_> {
                     .push(Degraded { control: "limits".to_owned(), why: format!("failed to {error}") });
             }
             Err(error) => {
-                let hint = error.hint().unwrap_or("`stockade doctor` shows what this machine allows");
+                let hint = error.hint().unwrap_or(ASK_DOCTOR);
                 return Err(Error::Sandbox { why: format!("failed to {error}"), hint: hint.to_owned() });
             }
         }
@@ -182,7 +176,7 @@ impl Start<'_> {
                 refused(why, hint)
             }
             Err(ConnectError::Start(StartError::Refused { refusal: Refusal::Confinement, failure })) => {
-                refused(failure.to_string(), "`stockade doctor` shows what this machine allows".to_owned())
+                refused(failure.to_string(), ASK_DOCTOR.to_owned())
             }
             Err(error) => Err(error.into_error(&self.work_dir.path)),
         }
@@ -287,7 +281,7 @@ impl Start<'_> {
             sandbox::report(self.sandbox, &self.view, applied.as_ref(), groups.as_deref(), self.degraded);
         let info = SessionInfo {
             policy: Policy { sandbox: Some(policy), ..Policy::default() },
-            ..SessionInfo::new("local", PathBuf::from(&self.work_dir.path))
+            ..SessionInfo::new("local", self.work_dir.path.clone())
         };
         Ok(Session::new(client, info, self.options.session.defaults(), ended))
     }
