@@ -88,7 +88,7 @@ pub(crate) fn report(
         degraded,
         read_only: view.read_only.clone(),
         read_write: view.read_write.clone(),
-        limits: limits(&sandbox.limits, groups.is_some()),
+        limits: limits(&sandbox.limits, groups.is_some(), applied.is_some()),
     }
 }
 
@@ -138,13 +138,31 @@ fn notes(level: SandboxLevel) -> Vec<String> {
     notes.iter().map(|note| (*note).to_owned()).collect()
 }
 
-fn limits(limits: &Limits, has_group: bool) -> SandboxLimits {
+/// Those that hold: of all processes by a control group, of each by what confines it.
+fn limits(limits: &Limits, has_group: bool, is_confined: bool) -> SandboxLimits {
     SandboxLimits {
         memory: limits.memory.filter(|_| has_group),
         pids: limits.pids.filter(|_| has_group),
         cpus: limits.cpus.filter(|_| has_group),
-        cpu_time: limits.cpu_seconds(),
-        open_files: limits.open_files,
-        file_size: limits.file_size,
+        cpu_time: limits.cpu_seconds().filter(|_| is_confined),
+        open_files: limits.open_files.filter(|_| is_confined),
+        file_size: limits.file_size.filter(|_| is_confined),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_told_only_where_something_holds_it() {
+        let asked = Limits { memory: Some(1 << 30), open_files: Some(64), ..Limits::default() };
+        let told = |has_group, is_confined| {
+            let told = limits(&asked, has_group, is_confined);
+            (told.memory, told.open_files)
+        };
+        assert_eq!(told(true, true), (Some(1 << 30), Some(64)));
+        assert_eq!(told(false, true), (None, Some(64)));
+        assert_eq!(told(true, false), (Some(1 << 30), None));
     }
 }
