@@ -13,11 +13,13 @@ use stockade::{CodeBlock, DockerCommandLineCodeExecutor, Session, session_contai
 
 use crate::{
     procfs,
-    statistics::{Pair, by_turns, median, time},
+    statistics::{Pair, by_turns, by_turns_of, median, time},
     table::{Row, format_time},
     workbench::{Result, Workbench, succeeded},
 };
 
+/// Blocks of one kind in a row: the daemon works on after a `docker exec` has returned.
+const TURN: usize = 10;
 /// Blocks at once, and how many each lane runs in a round.
 const WIDTH: usize = 8;
 const TURNS: usize = 50;
@@ -69,8 +71,9 @@ pub(crate) fn blocks(workbench: &Workbench) -> Result<Vec<Row>> {
             [("sh", "true", Some(Duration::from_millis(2)), 25.0), ("python", "pass", None, 4.0)]
         {
             let block = CodeBlock::new(language, code);
-            let pair = by_turns(
-                workbench.count(60, 15),
+            let pair = by_turns_of(
+                TURN,
+                workbench.count(8, 2),
                 || time(|| workbench.run(&session, &block)),
                 || time(|| exec(&session, language, code)),
             )?;

@@ -27,15 +27,27 @@ impl Pair {
 /// Has both measured by turns, `rounds` times, after one round that does not count.
 pub(crate) fn by_turns(
     rounds: usize,
+    stockade: impl FnMut() -> Result<Duration>,
+    bare: impl FnMut() -> Result<Duration>,
+) -> Result<Pair> {
+    by_turns_of(1, rounds, stockade, bare)
+}
+
+/// The same with `turn` measurements of one before it is the other's turn: for what works on after it has
+/// returned, as a daemon does, and would be paid for by the other.
+pub(crate) fn by_turns_of(
+    turn: usize,
+    rounds: usize,
     mut stockade: impl FnMut() -> Result<Duration>,
     mut bare: impl FnMut() -> Result<Duration>,
 ) -> Result<Pair> {
     let (mut of_stockade, mut of_bare) = (Vec::new(), Vec::new());
     for round in 0..=rounds {
-        let (with, without) = (stockade()?, bare()?);
+        let with = (0..turn).map(|_| stockade()).collect::<Result<Vec<_>>>()?;
+        let without = (0..turn).map(|_| bare()).collect::<Result<Vec<_>>>()?;
         if round > 0 {
-            of_stockade.push(with);
-            of_bare.push(without);
+            of_stockade.extend(with);
+            of_bare.extend(without);
         }
     }
     Ok(Pair { stockade: median(of_stockade), bare: median(of_bare) })
@@ -75,18 +87,31 @@ mod tests {
 
     #[test]
     fn turns_alternate_and_the_first_round_does_not_count() {
-        let order = std::cell::RefCell::new(Vec::new());
-        let turn = |name: char, first: u64| {
+        let (pair, order) = measured_in_turns_of(1);
+        assert_eq!(pair, Pair { stockade: ms(3), bare: ms(2) });
+        assert_eq!(order, "ababab");
+        assert_eq!((pair.overhead_ms(), pair.rate_ratio()), (1.0, 2.0 / 3.0));
+    }
+
+    #[test]
+    fn a_turn_can_be_several_measurements_long() {
+        let (pair, order) = measured_in_turns_of(2);
+        assert_eq!(pair, Pair { stockade: ms(3), bare: ms(2) });
+        assert_eq!(order, "aabbaabbaabb");
+    }
+
+    /// Two rounds after a first one in which both are slow, and who was measured when.
+    fn measured_in_turns_of(turn: usize) -> (Pair, String) {
+        let order = std::cell::RefCell::new(String::new());
+        let measured = |name: char, later: u64| {
             let order = &order;
             move || {
                 order.borrow_mut().push(name);
-                let round = order.borrow().iter().filter(|seen| **seen == name).count();
-                Ok(if round == 1 { ms(1000) } else { ms(first) })
+                let is_first_round = order.borrow().matches(name).count() <= turn;
+                Ok(ms(if is_first_round { 1000 } else { later }))
             }
         };
-        let pair = by_turns(2, turn('a', 3), turn('b', 2)).unwrap();
-        assert_eq!(pair, Pair { stockade: ms(3), bare: ms(2) });
-        assert_eq!(order.take(), ['a', 'b', 'a', 'b', 'a', 'b']);
-        assert_eq!((pair.overhead_ms(), pair.rate_ratio()), (1.0, 2.0 / 3.0));
+        let pair = by_turns_of(turn, 2, measured('a', 3), measured('b', 2)).unwrap();
+        (pair, order.take())
     }
 }
