@@ -283,6 +283,7 @@ impl Events {
                 self.tell_rest(index);
                 let mut outcome = BlockOutcome::new(index, *outcome, &pieces);
                 outcome.code_file = outcome.code_file.map(|file| self.files.on_host(file));
+                outcome.hint = self.settings.hints.for_block(&outcome);
                 match self.files.bring_back(&self.client, outcome) {
                     Ok(settling) => self.settling = Some(settling),
                     Err(outcome) => self.take_outcome(*outcome),

@@ -36,6 +36,7 @@ mod events;
 mod executor;
 mod files;
 mod functions;
+mod hint;
 mod io_thread;
 mod languages;
 mod markdown;

@@ -9,6 +9,7 @@ use stockade_runner::wire::message::SessionSpec;
 use crate::{
     Functions, Language,
     error::{Error, Result},
+    hint::Hints,
     session::Defaults,
 };
 
@@ -84,6 +85,7 @@ impl SessionOptions {
             output_limit: self.output_limit,
             env: Vec::new(),
             discard_file: false,
+            hints: Hints::default(),
         }
     }
 }

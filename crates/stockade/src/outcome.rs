@@ -78,6 +78,9 @@ pub struct BlockOutcome {
     pub files: Vec<FileChange>,
     /// The search for them ran out of its time (5 ms) or entries (10 000): there may be more.
     pub files_truncated: bool,
+    /// How to get what the session denied the block and it seems to have failed for, such as the network: a guess from
+    /// what it printed. `None`, and absent from JSON, when there is no such guess.
+    pub hint: Option<String>,
 }
 
 /// What became of a block.
@@ -249,6 +252,7 @@ impl BlockOutcome {
             max_rss_bytes: outcome.max_rss_bytes,
             files: outcome.files.into_iter().map(FileChange::from).collect(),
             files_truncated: outcome.files_truncated,
+            hint: None,
         }
     }
 }
@@ -315,7 +319,8 @@ pub(crate) fn as_optional_text<S: Serializer>(
 impl Serialize for BlockOutcome {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let milliseconds = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
-        let mut fields = serializer.serialize_struct("BlockOutcome", 15)?;
+        let mut fields =
+            serializer.serialize_struct("BlockOutcome", 15 + usize::from(self.hint.is_some()))?;
         fields.serialize_field("index", &self.index)?;
         fields.serialize_field("language", &self.language)?;
         fields.serialize_field("code_file", &self.code_file.as_ref().map(|path| path.to_string_lossy()))?;
@@ -331,6 +336,10 @@ impl Serialize for BlockOutcome {
         fields.serialize_field("max_rss_bytes", &self.max_rss_bytes)?;
         fields.serialize_field("files_truncated", &self.files_truncated)?;
         fields.serialize_field("files", &self.files)?;
+        match &self.hint {
+            Some(hint) => fields.serialize_field("hint", hint)?,
+            None => fields.skip_field("hint")?,
+        }
         fields.end()
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     client::{Client, Watcher},
     error::{Error, Fault, Result},
     files::{self, Files},
+    hint::Hints,
 };
 
 /// The most bytes that [`Session::get_file`] gives: they are held in memory.
@@ -109,6 +110,8 @@ pub(crate) struct Defaults {
     pub(crate) env: Vec<(ByteBuf, ByteBuf)>,
     /// The blocks are Stockade's own, and leave no file.
     pub(crate) discard_file: bool,
+    /// What blocks are told that fail for want of something.
+    pub(crate) hints: Hints,
 }
 
 /// A started executor. Its blocks share a workspace and can disturb each other; they can't reach its wire.
@@ -134,6 +137,7 @@ impl Session {
     ) -> Self {
         let client = Arc::new(client);
         let files = Arc::new(Files::shared(&info));
+        let defaults = Defaults { hints: Hints::of(&info.policy), ..defaults };
         Self { client, info, files, defaults, ended }
     }
 

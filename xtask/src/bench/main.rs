@@ -16,6 +16,7 @@ mod endings;
 mod output;
 mod procfs;
 mod runner;
+mod sandbox;
 mod sessions;
 mod statistics;
 mod table;
@@ -43,6 +44,11 @@ const GROUPS: &[Group] = &[
     Group { name: "cancel", about: "from a cancel to the result", measure: endings::cancel },
     Group { name: "kill", about: "the end of a tree that ignores TERM", measure: endings::kill },
     Group { name: "start", about: "start and stop of a session", measure: sessions::start_and_stop },
+    Group {
+        name: "sandbox",
+        about: "sessions and blocks in the sandbox",
+        measure: sandbox::start_and_blocks,
+    },
     Group { name: "runner", about: "size and memory of the idle runner", measure: runner::size_and_memory },
     Group { name: "sessions", about: "1 000 sessions at once", measure: sessions::many_at_once },
     Group { name: "blocks", about: "10 000 blocks in one session", measure: sessions::many_blocks },

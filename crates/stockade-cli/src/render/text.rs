@@ -85,7 +85,12 @@ impl Text {
             self.stderr.pass(outcome.output.as_bytes())?;
         }
         self.stdout.end_block()?;
-        self.stderr.end_block()
+        self.stderr.end_block()?;
+        if let Some(hint) = &outcome.hint {
+            self.interrupt();
+            let _ = writeln!(anstream::stderr(), "{DIM}hint: {hint}{DIM:#}");
+        }
+        Ok(())
     }
 
     fn stream(&mut self, stream: Stream) -> &mut BlockStream {

@@ -22,6 +22,25 @@ fn local_run_is_in_a_sandbox_unless_that_is_turned_off() {
 }
 
 #[test]
+fn block_that_fails_for_want_of_the_network_is_told_how_to_get_it() {
+    let place = Place::new();
+    let connect = |address: &str| format!("import socket\nsocket.create_connection(('{address}', 9))");
+    for level in ["namespaces", "landlock"] {
+        let run = ["run", "--sandbox", level, "-l", "python", "-c"];
+        let denied = place.stockade([run.as_slice(), &[&connect("192.0.2.1")]].concat());
+        assert_eq!(denied.status, Some(1), "{denied}");
+        assert!(denied.stderr.contains("\nhint: the sandbox has no network"), "{denied}");
+        assert!(denied.stderr.contains("`--network host`"), "{denied}");
+        let other = place.stockade([run.as_slice(), &["print(1 / 0)"]].concat());
+        assert!(other.status == Some(1) && !other.stderr.contains("hint"), "{other}");
+    }
+    // With the network of this host the same failure is the block's own.
+    let args = ["run", "--sandbox", "namespaces", "--network", "host", "-l", "python", "-c"];
+    let allowed = place.stockade([args.as_slice(), &[&connect("127.0.0.1")]].concat());
+    assert!(allowed.status == Some(1) && !allowed.stderr.contains("hint"), "{allowed}");
+}
+
+#[test]
 fn streams_of_a_block_stay_apart() {
     let ended = run(&["-l", "sh", "-c", "echo out; echo err >&2"]);
     assert_page!(ended, @"

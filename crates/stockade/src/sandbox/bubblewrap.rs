@@ -114,7 +114,20 @@ fn mounts<'a>(view: &'a View, groups: &'a [(PathBuf, PathBuf)]) -> BTreeMap<Path
     for path in &view.read_write {
         mounts.insert(path.clone(), Mounted::ReadWrite(path));
     }
+    let again: Vec<PathBuf> = mounts.keys().filter(|place| is_seen_anyway(place, &mounts)).cloned().collect();
+    for place in again {
+        mounts.remove(&place);
+    }
     mounts
+}
+
+/// Whether what is shown at a place is part of what is shown around it: a mount less, each of which costs a start some
+/// tenths of a millisecond.
+fn is_seen_anyway(place: &Path, mounts: &BTreeMap<PathBuf, Mounted<'_>>) -> bool {
+    let is_shown =
+        |place: &Path| matches!(mounts.get(place), Some(Mounted::ReadOnly(path)) if *path == place);
+    let around = place.ancestors().skip(1).find(|above| mounts.contains_key(*above));
+    is_shown(place) && around.is_some_and(|around| is_shown(around) && !around.is_symlink())
 }
 
 impl Mounted<'_> {
@@ -213,6 +226,17 @@ mod tests {
         at("--ro-bind /sys/fs/cgroup/memory/x /sys/fs/cgroup/memory");
         assert!(line.ends_with(" --remount-ro / --chdir / --"), "{line}");
         assert!(!line.contains("/root/secret"), "what is not seen needs no hiding: {line}");
+    }
+
+    #[test]
+    fn what_is_seen_with_the_folder_around_it_is_not_mounted_again() {
+        let mut view = view();
+        view.read_only.extend(["/usr/share/ca", "/home", "/home/ada/.pyenv/versions"].map(PathBuf::from));
+        let mounts = mounts(&view, &[]);
+        let mounted = |place: &str| mounts.contains_key(Path::new(place));
+        assert!(mounted("/usr") && !mounted("/usr/share/ca"));
+        assert!(mounted("/home/ada/.pyenv"), "its home is hidden, and lies between");
+        assert!(!mounted("/home/ada/.pyenv/versions"));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! judgement, which protects root and members of a file's group, for whom the modes alone hide nothing.
 
 use std::{
-    fs,
-    os::unix::fs::MetadataExt,
+    fs::{self, DirEntry},
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -33,12 +33,14 @@ const PRIVATE: &[&str] = &[
 /// Entries that are looked at; no `/etc` has as many.
 const MOST: usize = 100_000;
 
-/// What is to be hidden beneath a directory of the system's settings: files, and directories whole.
+/// What is to be hidden beneath a directory of the system's settings: files, and directories whole. It is asked at every
+/// start of a session, so it takes as few calls and comparisons as it can.
 pub(super) fn beneath(etc: &Path) -> Vec<PathBuf> {
     let mut hidden: Vec<PathBuf> = Vec::new();
     let (mut directories, mut left) = (vec![etc.to_owned()], MOST);
     while let Some(directory) = directories.pop() {
         let Ok(entries) = fs::read_dir(&directory) else { continue };
+        let private = private_in(etc, &directory);
         for entry in entries.flatten() {
             if left == 0 {
                 // What is not looked at is not shown.
@@ -46,13 +48,10 @@ pub(super) fn beneath(etc: &Path) -> Vec<PathBuf> {
                 break;
             }
             left -= 1;
-            let path = entry.path();
-            // Of a link, what it leads to is judged where that lies.
-            let Ok(found) = entry.metadata() else { continue };
-            if is_private(etc, &path) || !is_public(&found) {
-                hidden.push(path);
-            } else if found.is_dir() {
-                directories.push(path);
+            match judge(&entry, &private) {
+                Judgement::Hidden => hidden.push(entry.path()),
+                Judgement::Directory => directories.push(entry.path()),
+                Judgement::Seen => {}
             }
         }
     }
@@ -60,24 +59,53 @@ pub(super) fn beneath(etc: &Path) -> Vec<PathBuf> {
     hidden
 }
 
-fn is_private(etc: &Path, path: &Path) -> bool {
-    let Ok(name) = path.strip_prefix(etc) else { return true };
-    let is_host_key = || {
-        let file = name.file_name().map(|file| file.to_string_lossy()).unwrap_or_default();
-        name.starts_with("ssh") && file.starts_with("ssh_host_") && !file.ends_with(".pub")
-    };
-    PRIVATE.iter().any(|private| name == Path::new(private)) || is_host_key()
+/// What is private in a directory by its name.
+#[derive(Default)]
+struct Private {
+    names: Vec<&'static [u8]>,
+    has_host_keys: bool,
 }
 
-/// Whether every user may read it.
-fn is_public(found: &fs::Metadata) -> bool {
-    let others = found.mode() & 0o007;
-    match found.file_type() {
-        kind if kind.is_symlink() => true,
-        kind if kind.is_dir() => others & 0o005 == 0o005,
-        kind if kind.is_file() => others & 0o004 != 0,
-        // A socket or a device has no place there.
-        _ => false,
+fn private_in(etc: &Path, directory: &Path) -> Private {
+    let Ok(within) = directory.strip_prefix(etc) else { return Private::default() };
+    let names = PRIVATE.iter().map(Path::new).filter(|private| private.parent() == Some(within));
+    Private {
+        names: names.filter_map(|private| private.file_name()).map(OsStrExt::as_bytes).collect(),
+        has_host_keys: within == Path::new("ssh"),
+    }
+}
+
+impl Private {
+    fn contains(&self, name: &[u8]) -> bool {
+        let is_host_key = || name.starts_with(b"ssh_host_") && !name.ends_with(b".pub");
+        self.names.contains(&name) || self.has_host_keys && is_host_key()
+    }
+}
+
+enum Judgement {
+    Hidden,
+    /// What is in it is to be judged.
+    Directory,
+    Seen,
+}
+
+fn judge(entry: &DirEntry, private: &Private) -> Judgement {
+    // What can't be asked is gone.
+    let Ok(kind) = entry.file_type() else { return Judgement::Seen };
+    if kind.is_symlink() {
+        // What it leads to is judged where that lies.
+        return Judgement::Seen;
+    }
+    // A socket or a device has no place there.
+    let is_odd = !kind.is_dir() && !kind.is_file();
+    if is_odd || private.contains(entry.file_name().as_bytes()) {
+        return Judgement::Hidden;
+    }
+    // Whether every user may read it.
+    match entry.metadata().map(|found| (kind.is_dir(), found.mode() & 0o005)) {
+        Ok((true, 0o005)) => Judgement::Directory,
+        Ok((false, 0o004 | 0o005)) | Err(_) => Judgement::Seen,
+        Ok(_) => Judgement::Hidden,
     }
 }
 

@@ -22,7 +22,6 @@ use bollard::{
     },
 };
 use futures_util::{Stream, StreamExt};
-use tempfile::TempDir;
 use tokio::{
     runtime::Handle,
     sync::oneshot,
@@ -40,7 +39,7 @@ use super::{
     policy::ContainerPolicy,
     workspace::{Identity, Source, WORKSPACE},
 };
-use crate::executor::work_dir;
+use crate::executor::work_dir::PrivateDirectory;
 
 /// The runner's own directory in a container.
 const RUNNER_DIRECTORY: &str = "/run/.stockade";
@@ -258,7 +257,7 @@ pub(super) struct Watching {
     /// The container stays when its stream ends.
     pub(super) lingers: bool,
     /// Goes with the container, unless that stays.
-    pub(super) work_dir: Option<Arc<TempDir>>,
+    pub(super) work_dir: Option<Arc<PrivateDirectory>>,
 }
 
 impl Container {
@@ -425,10 +424,10 @@ async fn watch(
 }
 
 /// Removes a temporary work_dir, unless its container stays.
-async fn let_go(work_dir: Option<Arc<TempDir>>, lingers: bool) {
+async fn let_go(work_dir: Option<Arc<PrivateDirectory>>, lingers: bool) {
     match work_dir.and_then(Arc::into_inner) {
-        Some(work_dir) if lingers => drop(work_dir.keep()),
-        Some(work_dir) => drop(spawn_blocking(move || work_dir::remove(work_dir)).await),
+        Some(work_dir) if lingers => work_dir.keep(),
+        Some(work_dir) => drop(spawn_blocking(move || work_dir.remove()).await),
         None => {}
     }
 }

@@ -61,7 +61,7 @@ pub(super) struct Identity {
 
 /// The work_dir of a session.
 pub(super) fn open(asked: Option<&Path>) -> Result<WorkDir> {
-    WorkDir::open(asked, open_to_all)
+    WorkDir::open(asked, "docker", open_to_all)
 }
 
 /// A directory that every user of the container may write to, in one that no other user of this host may enter.

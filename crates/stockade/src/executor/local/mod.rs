@@ -33,6 +33,9 @@ use crate::{
     virtual_env,
 };
 
+/// The kind of executor, in a session's info and in the names of its directories.
+const KIND: &str = "local";
+
 /// Runs blocks on this host, as processes of this user, in a [`Sandbox`].
 ///
 /// Without a sandbox the code can read and change whatever the user can. Each session has a runner of its own, and
@@ -169,7 +172,7 @@ impl LocalCommandLineCodeExecutor {
             Some(directory) => self.virtual_env(directory).await?,
             None => Vec::new(),
         };
-        let work_dir = WorkDir::open(options.work_dir.as_deref(), Ok)?;
+        let work_dir = WorkDir::open(options.work_dir.as_deref(), KIND, Ok)?;
         let session = match &options.sandbox {
             Some(sandbox) => sandboxed::start(options, sandbox, work_dir).await?,
             None => self.start_plain(work_dir).await?,
@@ -184,7 +187,7 @@ impl LocalCommandLineCodeExecutor {
         if let Some(variables) = virtual_env::find(directory, path.clone())? {
             return Ok(variables);
         }
-        let session = self.start_plain(WorkDir::open(None, Ok)?).await?;
+        let session = self.start_plain(WorkDir::open(None, KIND, Ok)?).await?;
         let variables = virtual_env::prepare(&session, directory, path).await;
         session.stop().await?;
         variables
@@ -194,7 +197,7 @@ impl LocalCommandLineCodeExecutor {
         let launch = Launch::plain(&self.options.inherit_env, work_dir.temporary.clone());
         let session = connect(&self.options, &work_dir, launch, |spec| spec).await;
         let (client, ended) = session.map_err(|error| error.into_error(&work_dir.path))?;
-        let info = SessionInfo::new("local", work_dir.path);
+        let info = SessionInfo::new(KIND, work_dir.path);
         Ok(Session::new(client, info, self.options.session.defaults(), ended))
     }
 }

@@ -11,7 +11,6 @@ use std::{
 };
 
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
-use tempfile::TempDir;
 use tokio::{
     io::AsyncReadExt,
     net::UnixStream,
@@ -25,7 +24,7 @@ use crate::{
     client::Transport,
     environment,
     error::{Error, Result},
-    executor::{control_group::ControlGroup, work_dir},
+    executor::{control_group::ControlGroup, work_dir::PrivateDirectory},
     runner_image,
 };
 
@@ -54,13 +53,13 @@ pub(super) struct Launch {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Kept {
     /// Directories that are the session's own.
-    pub(super) directories: Vec<Arc<TempDir>>,
+    pub(super) directories: Vec<Arc<PrivateDirectory>>,
     pub(super) group: Option<Arc<ControlGroup>>,
 }
 
 impl Launch {
     /// With what of this process's environment passes.
-    pub(super) fn plain(inherit_env: &[String], work_dir: Option<Arc<TempDir>>) -> Self {
+    pub(super) fn plain(inherit_env: &[String], work_dir: Option<Arc<PrivateDirectory>>) -> Self {
         Self {
             variables: environment::inherited(inherit_env),
             kept: Kept { directories: work_dir.into_iter().collect(), group: None },
@@ -191,7 +190,7 @@ impl Kept {
     fn remove(self) {
         drop(self.group);
         for directory in self.directories.into_iter().filter_map(Arc::into_inner) {
-            work_dir::remove(directory);
+            directory.remove();
         }
     }
 }

@@ -4,10 +4,9 @@
 use std::{fmt::Write, io, path::Path, sync::Arc};
 
 use stockade_runner::wire::message::{Confined, Confinement, Refusal, SessionSpec};
-use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::{ConnectError, Options, connect, runner::Launch};
+use super::{ConnectError, KIND, Options, connect, runner::Launch};
 use crate::{
     Degraded, Policy, Sandbox, SandboxLevel, Session,
     call::bytes,
@@ -15,7 +14,7 @@ use crate::{
     error::{ASK_DOCTOR, Error, Result},
     executor::{
         control_group::{ControlGroup, GroupLimits},
-        work_dir::{WorkDir, private_directory},
+        work_dir::{PrivateDirectory, WorkDir},
     },
     sandbox::{self, Applied, Bubblewrap, Surroundings, View},
     session::SessionInfo,
@@ -203,12 +202,13 @@ impl Start<'_> {
         &self,
         level: SandboxLevel,
         mut launch: Launch,
-        private: Option<Arc<TempDir>>,
+        private: Option<Arc<PrivateDirectory>>,
     ) -> Result<(Client, CancellationToken, Confined), ConnectError> {
         launch.kept.directories.extend(private.iter().cloned());
         let private = private.as_ref().map(|private| private.path());
-        let confinement = sandbox::confinement(self.sandbox, &self.view, level, private);
-        let set = |spec| self.spec(spec, confinement, private);
+        // Found out while the runner is on its way.
+        let set =
+            |spec| self.spec(spec, sandbox::confinement(self.sandbox, &self.view, level, private), private);
         let (client, ended) = connect(self.options, self.work_dir, launch, set).await?;
         let confined = client.confined().copied();
         let untold =
@@ -243,7 +243,7 @@ impl Start<'_> {
         launch
     }
 
-    fn by_itself(&self, private: &TempDir) -> Launch {
+    fn by_itself(&self, private: &PrivateDirectory) -> Launch {
         let mut launch = self.launch();
         for (variable, folder) in MANAGERS {
             let folder = self.view.home.join(folder);
@@ -257,9 +257,9 @@ impl Start<'_> {
     }
 
     /// The home and the folder for temporary files of a session, where those of this host are out of reach.
-    fn private_directory(&self) -> Result<Arc<TempDir>> {
+    fn private_directory(&self) -> Result<Arc<PrivateDirectory>> {
         let refused = |error: io::Error| Error::start("make a private home", error);
-        let private = private_directory().map_err(refused)?;
+        let private = PrivateDirectory::new(KIND).map_err(refused)?;
         for folder in [HOME, TMP] {
             std::fs::create_dir(private.path().join(folder)).map_err(refused)?;
         }
@@ -281,7 +281,7 @@ impl Start<'_> {
             sandbox::report(self.sandbox, &self.view, applied.as_ref(), groups.as_deref(), self.degraded);
         let info = SessionInfo {
             policy: Policy { sandbox: Some(policy), ..Policy::default() },
-            ..SessionInfo::new("local", self.work_dir.path.clone())
+            ..SessionInfo::new(KIND, self.work_dir.path.clone())
         };
         Ok(Session::new(client, info, self.options.session.defaults(), ended))
     }
