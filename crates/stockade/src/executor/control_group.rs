@@ -61,9 +61,16 @@ pub(crate) enum Version {
 /// Which controls can be had, and why others can't and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Availability {
-    pub(crate) memory: Result<Version, String>,
-    pub(crate) pids: Result<Version, String>,
-    pub(crate) cpus: Result<Version, String>,
+    pub(crate) memory: Result<Version, Unavailable>,
+    pub(crate) pids: Result<Version, Unavailable>,
+    pub(crate) cpus: Result<Version, Unavailable>,
+}
+
+/// Why a control can't be had, and what to do about it where that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unavailable {
+    pub(crate) why: String,
+    pub(crate) fix: Option<&'static str>,
 }
 
 /// A group with limits. When it is dropped, all that is left in it is killed and it is removed, which takes 0.2 s at
@@ -261,10 +268,7 @@ fn available_by(kernel: &Kernel) -> Availability {
     // Limits that any group above allows.
     let of = |limits: &GroupLimits| {
         let made = ControlGroup::create_by(kernel, limits).map(|group| group.version());
-        made.map_err(|error| match error.hint() {
-            Some(hint) => format!("failed to {error}; {hint}"),
-            None => format!("failed to {error}"),
-        })
+        made.map_err(|error| Unavailable { why: format!("failed to {error}"), fix: error.hint() })
     };
     let none = GroupLimits::default();
     Availability {

@@ -311,10 +311,10 @@ fn group_that_no_mount_shows_is_an_error_with_a_hint() {
     let available = available_by(&fake.kernel);
     let hint = "mount control groups below /sys/fs/cgroup, those of this very namespace; a container has them with \
                 `--cgroupns private`";
-    let missing = "failed to find the control group /../x of this process: no mount of pids shows it; ";
-    assert_eq!(available.pids, Err(format!("{missing}{hint}")));
-    let missing = "failed to find the control group /gone of this process: no mount of cgroup v2 shows it; ";
-    assert_eq!(available.memory, Err(format!("{missing}{hint}")));
+    let missing = "failed to find the control group /../x of this process: no mount of pids shows it";
+    assert_eq!(available.pids, Err(Unavailable { why: missing.to_owned(), fix: Some(hint) }));
+    let missing = "failed to find the control group /gone of this process: no mount of cgroup v2 shows it";
+    assert_eq!(available.memory, Err(Unavailable { why: missing.to_owned(), fix: Some(hint) }));
 }
 
 #[test]

@@ -1,0 +1,165 @@
+//! What the trials at each level of the local sandbox mean. Owns the verdicts and their words: a denial counts only
+//! beside a trial that got out where nothing held it, and beside what is allowed in the sandbox itself.
+
+mod kernel;
+
+use std::time::Duration;
+
+pub(super) use self::kernel::kernel;
+use super::{
+    Finding, State, Subject,
+    local::{RUNNER, Tried},
+    trial::{Attempt, Refusal, Trial},
+};
+
+/// The control that says whether sessions start at a level.
+pub(super) const START: &str = "start";
+
+const REPORT: &str =
+    "run no code that you don't trust here but in a container, and report it as SECURITY.md says";
+
+/// Something that a block is not to do.
+pub(super) struct Denial {
+    pub(super) control: &'static str,
+    /// What, after "a block can".
+    what: &'static str,
+    done: fn(&Trial) -> bool,
+    /// What is allowed beside it.
+    allowed: &'static str,
+    is_allowed: fn(&Trial) -> bool,
+    /// What lets it be tried where it can't be.
+    remedy: &'static str,
+}
+
+pub(super) const FILES: Denial = Denial {
+    control: "files",
+    what: "read or change a private file of this host",
+    done: |trial| trial.took_file,
+    allowed: "a file of its own",
+    is_allowed: Trial::uses_own_file,
+    remedy: "make the directory for temporary files (TMPDIR, else /tmp) one that can be written to",
+};
+pub(super) const NETWORK: Denial = Denial {
+    control: "network",
+    what: "connect to a port of this host",
+    done: |trial| trial.connected,
+    allowed: "the program that tried",
+    is_allowed: |trial| trial.client().is_some(),
+    remedy: "install bash or python3 where the code runs, for the trial to connect with",
+};
+pub(super) const PROCESSES: Denial = Denial {
+    control: "other processes",
+    what: "signal a process of this host",
+    done: |trial| trial.signaled,
+    allowed: "a signal to itself",
+    is_allowed: Trial::signals_itself,
+    remedy: "make sure that sh is found on PATH and works",
+};
+const CALLS: Denial = Denial {
+    control: "system calls",
+    what: "make a setuid file",
+    done: Trial::makes_setuid,
+    allowed: "other permissions",
+    is_allowed: Trial::changes_mode,
+    remedy: "run stockade outside of whatever filters its own system calls",
+};
+
+/// Of local sessions and both levels.
+pub(super) fn findings(tried: &Tried) -> Vec<Finding> {
+    let plain = tried.plain_trial();
+    let mut findings = vec![runner(&tried.plain), sandbox(tried)];
+    findings.extend(tried.own.iter().cloned());
+    findings.extend(level(Subject::Namespaces, &tried.namespaces, plain));
+    findings.extend(level(Subject::Landlock, &tried.landlock, plain));
+    findings
+}
+
+fn runner(plain: &Result<Attempt, Refusal>) -> Finding {
+    match plain {
+        Ok(attempt) => Finding::enforced(Subject::Local, RUNNER, speed(attempt)),
+        Err(Refusal { why, fix }) => {
+            Finding::lacking(Subject::Local, RUNNER, State::Absent, "no block of sh runs", why, fix)
+        }
+    }
+}
+
+pub(super) fn speed(attempt: &Attempt) -> String {
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+    format!(
+        "starts in {:.0} ms, runs a block of sh in {:.1} ms",
+        milliseconds(attempt.start),
+        milliseconds(attempt.block)
+    )
+}
+
+/// What a session has by default.
+fn sandbox(tried: &Tried) -> Finding {
+    const NAME: &str = "sandbox";
+    let lacking = |state, detail: &str, refusal: &Refusal| {
+        Finding::lacking(Subject::Local, NAME, state, detail, &refusal.why, &refusal.fix)
+    };
+    match (&tried.namespaces, &tried.landlock) {
+        (Ok(_), _) => Finding::enforced(Subject::Local, NAME, "sessions start in namespaces by default"),
+        (Err(refusal), Ok(_)) => {
+            lacking(State::Degraded, "sessions start with Landlock and seccomp alone by default", refusal)
+        }
+        (Err(refusal), Err(_)) => {
+            lacking(State::Absent, "sessions start only without one, when that is asked for", refusal)
+        }
+    }
+}
+
+fn level(subject: Subject, tried: &Result<Attempt, Refusal>, plain: Option<&Trial>) -> Vec<Finding> {
+    let attempt = match tried {
+        Ok(attempt) => attempt,
+        Err(Refusal { why, fix }) => {
+            let refused = "no session starts at this level";
+            return vec![Finding::lacking(subject, START, State::Absent, refused, why, fix)];
+        }
+    };
+    let trial = &attempt.trial;
+    let denials = [FILES, NETWORK, PROCESSES, CALLS].map(|denial| denial.judge(subject, plain, trial));
+    let start = Finding::enforced(subject, START, speed(attempt));
+    [start].into_iter().chain(denials).chain([privileges(subject, trial)]).collect()
+}
+
+impl Denial {
+    /// Whether a block is kept from it. `plain` is what one can do that nothing holds.
+    pub(super) fn judge(&self, subject: Subject, plain: Option<&Trial>, trial: &Trial) -> Finding {
+        let Self { control, what, allowed, .. } = self;
+        let lacking = |state, detail: String, why: String, fix: &str| {
+            Finding::lacking(subject, control, state, detail, why, fix)
+        };
+        if (self.done)(trial) {
+            let why = "it was tried, and nothing kept the block from it".to_owned();
+            return lacking(State::Absent, format!("a block can {what}"), why, REPORT);
+        }
+        if !plain.is_some_and(self.done) {
+            let why = format!("where nothing holds a block it could not {what} either");
+            return lacking(State::Degraded, "could not be tried".to_owned(), why, self.remedy);
+        }
+        if !(self.is_allowed)(trial) {
+            let why = format!("it was not allowed {allowed} either, so that this tells nothing");
+            return lacking(State::Degraded, "could not be tried".to_owned(), why, self.remedy);
+        }
+        Finding::enforced(subject, control, format!("a block can't {what}; it is allowed {allowed}"))
+    }
+}
+
+fn privileges(subject: Subject, trial: &Trial) -> Finding {
+    const NAME: &str = "privileges";
+    match (trial.status("NoNewPrivs"), trial.status("CapEff")) {
+        (Some(1), Some(0)) => Finding::enforced(subject, NAME, "a block has no capabilities and gets none"),
+        (Some(_), Some(_)) => {
+            let why = "its process has capabilities, or can get them by a setuid program";
+            Finding::lacking(subject, NAME, State::Absent, "a block has privileges", why, REPORT)
+        }
+        _ => {
+            let why = "the block could not read /proc/self/status";
+            Finding::lacking(subject, NAME, State::Degraded, "could not be tried", why, "mount /proc")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
