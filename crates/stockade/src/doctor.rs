@@ -20,13 +20,13 @@ mod trial;
 
 use std::{process::Stdio, thread, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::{process::Command, runtime::Builder, sync::oneshot, time::timeout};
 
 use crate::executor::docker::DEFAULT_IMAGE;
 
 /// How far a control holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// It holds: what it forbids was tried and failed.
@@ -38,7 +38,7 @@ pub enum State {
 }
 
 /// What a finding is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Subject {
@@ -61,7 +61,7 @@ pub enum Subject {
 }
 
 /// A control, and how far it holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Finding {
     /// What it is about.
@@ -208,18 +208,31 @@ fn no_threads(why: &str) -> Finding {
     Finding::lacking(Subject::Local, local::RUNNER, State::Absent, detail, why, fix)
 }
 
-/// What a small program printed; why not, if it failed or took too long.
-async fn ask(program: &str, args: &[&str], limit: Duration) -> Result<String, String> {
+/// Why a small program gave no answer.
+#[derive(Debug, thiserror::Error)]
+enum AskError {
+    /// It is not there, can't be executed or does not end: that tells nothing of what it was asked.
+    #[error("{0}")]
+    NotRun(String),
+    /// It says no.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What a small program printed.
+async fn ask(program: &str, args: &[&str], limit: Duration) -> Result<String, AskError> {
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null()).kill_on_drop(true);
     let output = timeout(limit, command.output()).await;
-    let output = output.map_err(|_| format!("{program} did not end within {limit:?}"))?;
-    let output = output.map_err(|error| format!("{program}: {error}"))?;
+    let late = |_| AskError::NotRun(format!("{program} did not end within {limit:?}"));
+    let output = output.map_err(late)?.map_err(|error| AskError::NotRun(format!("{program}: {error}")))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     match output.status.success() {
         true => Ok(text(&output.stdout)),
-        false if output.stderr.is_empty() => Err(format!("{program} ended with {}", output.status)),
-        false => Err(text(&output.stderr)),
+        false if output.stderr.is_empty() => {
+            Err(AskError::Failed(format!("{program} ended with {}", output.status)))
+        }
+        false => Err(AskError::Failed(text(&output.stderr))),
     }
 }
 
@@ -247,10 +260,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_hangs_or_is_missing_is_told_of_in_time() {
-        let hung = ask("sleep", &["60"], Duration::from_millis(100)).await.expect_err("it sleeps on");
-        assert!(hung.contains("did not end"), "{hung}");
-        assert!(ask("/nonexistent", &[], Duration::from_secs(10)).await.is_err());
-        assert_eq!(ask("echo", &["a b"], Duration::from_secs(10)).await.as_deref(), Ok("a b"));
+    async fn a_program_that_says_no_is_not_one_that_can_not_be_asked() {
+        let long = Duration::from_secs(10);
+        let hung = ask("sleep", &["60"], Duration::from_millis(100)).await;
+        assert!(matches!(hung, Err(AskError::NotRun(_))), "{hung:?}");
+        let missing = ask("/nonexistent", &[], long).await;
+        assert!(matches!(missing, Err(AskError::NotRun(_))), "{missing:?}");
+        let refused = ask("sh", &["-c", "echo no >&2; exit 1"], long).await;
+        assert!(matches!(&refused, Err(AskError::Failed(why)) if why == "no"), "{refused:?}");
+        assert_eq!(ask("echo", &["a b"], long).await.ok().as_deref(), Some("a b"));
     }
 }

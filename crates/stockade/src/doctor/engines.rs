@@ -59,7 +59,7 @@ impl Engines {
     pub(super) fn findings(&self, plain: Option<&Trial>) -> (Vec<Finding>, Finding) {
         match &self.docker {
             Ok(answers) => (answers.findings(&self.image, plain), self.podman.finding(answers.podman())),
-            Err(Refusal { why, fix }) => {
+            Err(Refusal { why, fix, .. }) => {
                 let detail = "no daemon answers";
                 let missing =
                     Finding::lacking(Subject::Docker, daemon::NAME, State::Absent, detail, why, fix);
@@ -73,7 +73,7 @@ impl Answers {
     async fn get(address: Option<&str>, image: &str) -> Result<Box<Self>, Refusal> {
         let Daemon { docker, address: at, origin } = connect(address)
             .await
-            .map_err(|error| Refusal { why: format!("failed to {error}"), fix: error.hint() })?;
+            .map_err(|error| Refusal::new(format!("failed to {error}"), error.hint()))?;
         let (version, info, has_image) =
             tokio::join!(answer(docker.version()), answer(docker.info()), has_image(&docker, image));
         let container = match has_image {
@@ -114,7 +114,7 @@ const PODMAN: &str = "Podman";
 /// An answer of the daemon's, in time.
 async fn answer<T>(asked: impl Future<Output = Result<T, DockerError>>) -> Result<T, Refusal> {
     let fix = "see whether `docker info` gets an answer there";
-    let refused = |why: String| Refusal { why, fix: fix.to_owned() };
+    let refused = |why: String| Refusal::new(why, fix);
     match timeout(ANSWER, asked).await {
         Ok(answered) => answered.map_err(|error| refused(chain(&error))),
         Err(_) => Err(refused(format!("the daemon gave no answer within {} s", ANSWER.as_secs()))),

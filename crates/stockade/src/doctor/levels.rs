@@ -24,7 +24,7 @@ pub(super) struct Denial {
     /// What, after "a block can".
     what: &'static str,
     done: fn(&Trial) -> bool,
-    /// What is allowed beside it.
+    /// What is allowed beside it, after "it can".
     allowed: &'static str,
     is_allowed: fn(&Trial) -> bool,
     /// What lets it be tried where it can't be.
@@ -35,7 +35,7 @@ pub(super) const FILES: Denial = Denial {
     control: "files",
     what: "read or change a private file of this host",
     done: |trial| trial.took_file,
-    allowed: "a file of its own",
+    allowed: "use a file of its own",
     is_allowed: Trial::uses_own_file,
     remedy: "make the directory for temporary files (TMPDIR, else /tmp) one that can be written to",
 };
@@ -43,7 +43,7 @@ pub(super) const NETWORK: Denial = Denial {
     control: "network",
     what: "connect to a port of this host",
     done: |trial| trial.connected,
-    allowed: "the program that tried",
+    allowed: "run the program that tried",
     is_allowed: |trial| trial.client().is_some(),
     remedy: "install bash or python3 where the code runs, for the trial to connect with",
 };
@@ -51,7 +51,7 @@ pub(super) const PROCESSES: Denial = Denial {
     control: "other processes",
     what: "signal a process of this host",
     done: |trial| trial.signaled,
-    allowed: "a signal to itself",
+    allowed: "signal itself",
     is_allowed: Trial::signals_itself,
     remedy: "make sure that sh is found on PATH and works",
 };
@@ -59,7 +59,7 @@ const CALLS: Denial = Denial {
     control: "system calls",
     what: "make a setuid file",
     done: Trial::makes_setuid,
-    allowed: "other permissions",
+    allowed: "set other permissions",
     is_allowed: Trial::changes_mode,
     remedy: "run stockade outside of whatever filters its own system calls",
 };
@@ -77,7 +77,7 @@ pub(super) fn findings(tried: &Tried) -> Vec<Finding> {
 fn runner(plain: &Result<Attempt, Refusal>) -> Finding {
     match plain {
         Ok(attempt) => Finding::enforced(Subject::Local, RUNNER, speed(attempt)),
-        Err(Refusal { why, fix }) => {
+        Err(Refusal { why, fix, .. }) => {
             Finding::lacking(Subject::Local, RUNNER, State::Absent, "no block of sh runs", why, fix)
         }
     }
@@ -103,6 +103,9 @@ fn sandbox(tried: &Tried) -> Finding {
         (Err(refusal), Ok(_)) => {
             lacking(State::Degraded, "sessions start with Landlock and seccomp alone by default", refusal)
         }
+        (Err(refusal), _) if refusal.untried => {
+            lacking(State::Degraded, "sessions start, and could not be tried in", refusal)
+        }
         (Err(refusal), Err(_)) => {
             lacking(State::Absent, "sessions start only without one, when that is asked for", refusal)
         }
@@ -112,9 +115,12 @@ fn sandbox(tried: &Tried) -> Finding {
 fn level(subject: Subject, tried: &Result<Attempt, Refusal>, plain: Option<&Trial>) -> Vec<Finding> {
     let attempt = match tried {
         Ok(attempt) => attempt,
-        Err(Refusal { why, fix }) => {
-            let refused = "no session starts at this level";
-            return vec![Finding::lacking(subject, START, State::Absent, refused, why, fix)];
+        Err(Refusal { why, fix, untried }) => {
+            let (state, refused) = match untried {
+                true => (State::Degraded, "a session could not be tried in"),
+                false => (State::Absent, "no session starts at this level"),
+            };
+            return vec![Finding::lacking(subject, START, state, refused, why, fix)];
         }
     };
     let trial = &attempt.trial;
@@ -139,10 +145,10 @@ impl Denial {
             return lacking(State::Degraded, "could not be tried".to_owned(), why, self.remedy);
         }
         if !(self.is_allowed)(trial) {
-            let why = format!("it was not allowed {allowed} either, so that this tells nothing");
+            let why = format!("it could not {allowed} either, so that this tells nothing");
             return lacking(State::Degraded, "could not be tried".to_owned(), why, self.remedy);
         }
-        Finding::enforced(subject, control, format!("a block can't {what}; it is allowed {allowed}"))
+        Finding::enforced(subject, control, format!("a block can't {what}, and can {allowed}"))
     }
 }
 

@@ -111,10 +111,10 @@ pub(super) async fn start_with(sandbox: Sandbox) -> Result<(), Refusal> {
     let degraded = policy.map(|policy| policy.degraded).unwrap_or_default();
     match degraded.into_iter().find(|degraded| degraded.control == "limits") {
         None => Ok(()),
-        Some(degraded) => Err(Refusal {
-            why: degraded.why,
-            fix: "run the code in a container with limits (`stockade run --docker -m 512m`)".to_owned(),
-        }),
+        Some(degraded) => Err(Refusal::new(
+            degraded.why,
+            "run the code in a container with limits (`stockade run --docker -m 512m`)",
+        )),
     }
 }
 
@@ -154,7 +154,7 @@ async fn virtual_environments() -> Finding {
             NAME,
             State::Absent,
             "nothing here can create one",
-            format!("{uv}; {}", venv.lines().last().unwrap_or_default()),
+            format!("{uv}; {}", venv.to_string().lines().last().unwrap_or_default()),
             "install uv, or the venv module of Python (on Debian and Ubuntu: `apt-get install python3-venv`)",
         ),
     }

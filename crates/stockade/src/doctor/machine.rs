@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_limit_is_enforced_only_when_a_session_starts_with_it() {
-        let refusal = || Refusal { why: "why".to_owned(), fix: "fix".to_owned() };
+        let refusal = || Refusal::new("why", "fix");
         let state = |available, entered: Result<(), Refusal>| limit("memory", available, &entered).state;
         assert_eq!(state(Ok(Version::V2), Ok(())), State::Enforced);
         assert_eq!(state(Ok(Version::V2), Err(refusal())), State::Degraded);

@@ -16,7 +16,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
     time::timeout,
 };
 
@@ -38,6 +38,8 @@ const NOTICE: Duration = Duration::from_secs(1);
 /// Waits for the signal, and ends at once when it comes. One that is ignored where nobody waits for it: should it hit
 /// another process, whose id is the same in another namespace, it does no harm.
 const WAIT: &str = "trap 'exit 9' URG; echo ready; read -r line";
+/// What it then ends with.
+const NOTICED: i32 = 9;
 
 /// What is tried, each with what is allowed beside it.
 const SCRIPT: &str = include_str!("trial.sh");
@@ -49,7 +51,15 @@ pub(super) struct Bait {
     secret: PathBuf,
     listener: TcpListener,
     /// `None` where no process could be started; nobody can signal it then.
-    victim: Option<Child>,
+    victim: Option<Victim>,
+}
+
+/// A process that ends by itself only when it is signaled, or when its stdin ends.
+#[derive(Debug)]
+struct Victim {
+    child: Child,
+    /// Kept open: whoever waits for a child closes what he still has of it.
+    _stdin: ChildStdin,
 }
 
 /// What a block could do.
@@ -80,6 +90,8 @@ pub(super) struct Attempt {
 pub(super) struct Refusal {
     pub(super) why: String,
     pub(super) fix: String,
+    /// The session started, and could not be tried in: that tells nothing of what holds it.
+    pub(super) untried: bool,
 }
 
 /// Starts a session, tries in it, and ends it. `limit` is for its start, and for its end.
@@ -87,16 +99,16 @@ pub(super) async fn attempt<E: CodeExecutor>(
     build: impl FnOnce(&Bait) -> Result<E>,
     limit: Duration,
 ) -> Result<Attempt, Refusal> {
-    let mut bait = Bait::lay().await.map_err(|error| Refusal {
-        why: format!("failed to make files, sockets and processes for the trial: {error}"),
-        fix: "make sure that the directory for temporary files (TMPDIR, else /tmp) can be written to"
-            .to_owned(),
+    let mut bait = Bait::lay().await.map_err(|error| {
+        let why = format!("failed to make files, sockets and processes for the trial: {error}");
+        let fix = "make sure that the directory for temporary files (TMPDIR, else /tmp) can be written to";
+        Refusal { untried: true, ..Refusal::new(why, fix) }
     })?;
     let executor = build(&bait)?;
     let before = Instant::now();
     let session = timeout(limit, executor.start()).await.map_err(|_| Refusal::slow("a session", limit))??;
     let start = before.elapsed();
-    let tried = blocks(&session).await;
+    let tried = blocks(&session).await.map_err(|refusal| Refusal { untried: true, ..refusal });
     let policy = session.info().policy.clone();
     stop(session, limit).await?;
     let (block, said) = tried?;
@@ -118,10 +130,10 @@ async fn blocks(session: &Session) -> Result<(Duration, String), Refusal> {
     let tried = if nothing.exit_code == 0 { run(SCRIPT).await? } else { nothing };
     match tried.exit_code {
         0 => Ok((block, tried.output)),
-        _ => Err(Refusal {
-            why: format!("a block of sh failed: {}", tried.output.trim()),
-            fix: "make sure that sh is found on PATH and works".to_owned(),
-        }),
+        _ => Err(Refusal::new(
+            format!("a block of sh failed: {}", tried.output.trim()),
+            "make sure that sh is found on PATH and works",
+        )),
     }
 }
 
@@ -133,13 +145,13 @@ impl Bait {
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o600))?;
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         listener.set_nonblocking(true)?;
-        Ok(Self { _directory: directory, secret, listener, victim: victim().await })
+        Ok(Self { _directory: directory, secret, listener, victim: Victim::start().await })
     }
 
     /// What tells a block of it.
     pub(super) fn variables(&self) -> [(&'static str, OsString); 3] {
         let port = self.listener.local_addr().map_or(0, |address| address.port());
-        let pid = self.victim.as_ref().and_then(Child::id).map(|pid| pid.to_string());
+        let pid = self.victim.as_ref().and_then(|victim| victim.child.id()).map(|pid| pid.to_string());
         [
             (SECRET, self.secret.clone().into_os_string()),
             (PORT, port.to_string().into()),
@@ -155,22 +167,32 @@ impl Bait {
         // What has connected waits there, also when it has left again.
         let connected = self.listener.accept().is_ok();
         let signaled = match &mut self.victim {
-            Some(victim) if trial.said("signal").is_some() => timeout(NOTICE, victim.wait()).await.is_ok(),
+            // Only a claim so far: the id may have been another process's, in another namespace.
+            Some(victim) if trial.said("signal").is_some() => victim.noticed().await,
             _ => false,
         };
         Trial { took_file: read || !kept, connected, signaled, ..trial }
     }
 }
 
-/// A process that waits for a signal, once it does.
-async fn victim() -> Option<Child> {
-    let mut command = Command::new("sh");
-    command.args(["-c", WAIT]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.kill_on_drop(true).spawn().ok()?;
-    let mut line = String::new();
-    let mut stdout = BufReader::new(child.stdout.take()?);
-    timeout(NOTICE, stdout.read_line(&mut line)).await.ok()?.ok()?;
-    (line == "ready\n").then_some(child)
+impl Victim {
+    /// One that waits for the signal already.
+    async fn start() -> Option<Self> {
+        let mut command = Command::new("sh");
+        command.args(["-c", WAIT]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.kill_on_drop(true).spawn().ok()?;
+        let stdin = child.stdin.take()?;
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take()?);
+        timeout(NOTICE, stdout.read_line(&mut line)).await.ok()?.ok()?;
+        (line == "ready\n").then_some(Self { child, _stdin: stdin })
+    }
+
+    /// Whether the signal came.
+    async fn noticed(&mut self) -> bool {
+        let ended = timeout(NOTICE, self.child.wait()).await;
+        ended.is_ok_and(|status| status.is_ok_and(|status| status.code() == Some(NOTICED)))
+    }
 }
 
 impl Trial {
@@ -227,11 +249,13 @@ impl Trial {
 }
 
 impl Refusal {
+    pub(super) fn new(why: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { why: why.into(), fix: fix.into(), untried: false }
+    }
+
     pub(super) fn slow(what: &str, limit: Duration) -> Self {
-        Self {
-            why: format!("{what} took more than {} s", limit.as_secs()),
-            fix: "see what keeps this machine or its daemon busy, and try again".to_owned(),
-        }
+        let why = format!("{what} took more than {} s", limit.as_secs());
+        Self::new(why, "see what keeps this machine or its daemon busy, and try again")
     }
 }
 
@@ -246,7 +270,7 @@ impl From<Error> for Refusal {
             Error::Sandbox { why, .. } => without_level(why),
             error => error::chain(error),
         };
-        Self { why, fix: fix.to_owned() }
+        Self::new(why, fix)
     }
 }
 
@@ -311,7 +335,7 @@ mod tests {
             })
         };
         let elsewhere = format!("{ELSEWHERE}, or elsewhere");
-        let expected = Refusal { why: "there is none".to_owned(), fix: "install it".to_owned() };
+        let expected = Refusal::new("there is none", "install it");
         assert_eq!(refusal(&format!("install it; or {elsewhere}")), expected);
         let unknown = "run the code in a container (`stockade run --docker`)";
         assert_eq!(refusal(&format!("{CIRCULAR}; or {elsewhere}")).fix, unknown);

@@ -45,7 +45,9 @@ pub(super) fn image(image: &str, has: &Result<bool, Refusal>) -> Finding {
             let why = "it is pulled by the first session that needs it, which takes a while";
             lacking(State::Degraded, format!("{image} is not there"), why, &pull(image))
         }
-        Err(Refusal { why, fix }) => lacking(State::Absent, format!("{image} can't be looked for"), why, fix),
+        Err(Refusal { why, fix, .. }) => {
+            lacking(State::Absent, format!("{image} can't be looked for"), why, fix)
+        }
     }
 }
 
@@ -63,7 +65,10 @@ pub(super) fn findings(
             let why = format!("{image} is not there, and nothing is pulled to try it");
             lacking(State::Degraded, "none was started", &why, &pull(image))
         }
-        Some(Err(Refusal { why, fix })) => lacking(State::Absent, "none can be started", why, fix),
+        Some(Err(Refusal { why, fix, untried: true })) => {
+            lacking(State::Degraded, "one starts, and could not be tried in", why, fix)
+        }
+        Some(Err(Refusal { why, fix, .. })) => lacking(State::Absent, "none can be started", why, fix),
         Some(Ok(attempt)) => {
             let trial = &attempt.trial;
             let start = Finding::enforced(Subject::Docker, CONTAINER, levels::speed(attempt));

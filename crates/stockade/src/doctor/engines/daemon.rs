@@ -18,13 +18,13 @@ pub(super) fn findings(
 ) -> Vec<Finding> {
     let daemon = match version {
         Ok(_) => Finding::enforced(Subject::Docker, NAME, found),
-        Err(Refusal { why, fix }) => {
+        Err(Refusal { why, fix, .. }) => {
             Finding::lacking(Subject::Docker, NAME, State::Degraded, found, why, fix)
         }
     };
     let of_info = match info {
         Ok(info) => [rootless(info), security_options(info), limits(info)],
-        Err(Refusal { why, fix }) => [ROOTLESS, OPTIONS, LIMITS].map(|name| {
+        Err(Refusal { why, fix, .. }) => [ROOTLESS, OPTIONS, LIMITS].map(|name| {
             Finding::lacking(Subject::Docker, name, State::Degraded, "the daemon tells nothing", why, fix)
         }),
     };
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_daemon_that_tells_nothing_of_itself_is_not_taken_to_be_sound() {
-        let silent = || Refusal { why: "no answer".to_owned(), fix: "ask it".to_owned() };
+        let silent = || Refusal::new("no answer", "ask it");
         let findings = findings(&Err(silent()), &Err(silent()), "a daemon".to_owned());
         assert_eq!(findings.len(), 4);
         assert!(findings.iter().all(|finding| finding.state == State::Degraded), "{findings:?}");

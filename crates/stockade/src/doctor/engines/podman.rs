@@ -4,7 +4,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    super::{Finding, State, Subject, ask},
+    super::{AskError, Finding, State, Subject, ask},
     PODMAN, answer,
 };
 use crate::executor::docker::daemon::{Daemon, connect, runtime_dir};
@@ -18,6 +18,8 @@ pub(super) enum Podman {
     Service(String),
     /// The command is there, of this version, and no service.
     Command(String),
+    /// The command is there and fails.
+    Broken(String),
     Missing(String),
 }
 
@@ -31,7 +33,8 @@ impl Podman {
         }
         match ask("podman", &["--version"], PROGRAM).await {
             Ok(version) => Self::Command(version),
-            Err(why) => Self::Missing(why),
+            Err(AskError::Failed(why)) => Self::Broken(why),
+            Err(AskError::NotRun(why)) => Self::Missing(why),
         }
     }
 
@@ -51,6 +54,12 @@ impl Podman {
                 "no service of it answers, and an executor needs one",
                 "`systemctl --user start podman.socket` (root: `systemctl start podman.socket`), or `podman system \
                  service --time 0`",
+            ),
+            (None, Self::Broken(why)) => lacking(
+                State::Degraded,
+                "its command fails, and no service answers",
+                why,
+                "see what `podman info` says, as the user that runs this",
             ),
             (None, Self::Missing(why)) => lacking(
                 State::Absent,
@@ -77,6 +86,7 @@ mod tests {
         let missing = Podman::Missing("podman: no such file".to_owned());
         assert_eq!(missing.finding(None).state, State::Absent);
         assert_eq!(missing.finding(Some("Podman 5 at a socket".to_owned())).state, State::Enforced);
+        assert_eq!(Podman::Broken("no home".to_owned()).finding(None).state, State::Degraded);
         assert_eq!(Podman::Command("podman version 5".to_owned()).finding(None).state, State::Degraded);
     }
 }

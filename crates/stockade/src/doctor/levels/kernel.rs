@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 
 use super::{
     super::{
-        Finding, State, Subject, ask,
+        AskError, Finding, State, Subject, ask,
         local::Tried,
         trial::{Attempt, Refusal, Trial},
     },
@@ -23,6 +23,7 @@ const NAMESPACES: [Kind; 4] = [
     ("network namespaces", "net", "-n"),
 ];
 const PROGRAM: Duration = Duration::from_secs(2);
+const UNTRIED: &str = "could not be tried";
 
 /// The machine's findings that trials tell of.
 pub(crate) async fn kernel(tried: &Tried) -> Vec<Finding> {
@@ -53,6 +54,7 @@ async fn namespace((control, kind, flag): Kind, tried: &Result<Attempt, Refusal>
     };
     let refusal = match tried {
         Ok(attempt) => return own_namespace(control, kind, &attempt.trial),
+        Err(Refusal { why, fix, untried: true }) => return lacking(State::Degraded, UNTRIED, why, fix),
         Err(refusal) => refusal,
     };
     match ask("unshare", &["-U", "-r", "-f", flag, "true"], PROGRAM).await {
@@ -60,7 +62,15 @@ async fn namespace((control, kind, flag): Kind, tried: &Result<Attempt, Refusal>
             let why = format!("sessions don't start in namespaces: {}", refusal.why);
             lacking(State::Degraded, "the kernel gives one, and no session uses it", &why, &refusal.fix)
         }
-        Err(why) => lacking(State::Absent, "none can be made", &why, &remedy()),
+        Err(AskError::Failed(why)) => lacking(State::Absent, "none can be made", &why, &remedy()),
+        Err(AskError::NotRun(why)) => {
+            let why = format!(
+                "no session starts in namespaces ({}), nor could one be made alone: {why}",
+                refusal.why
+            );
+            let fix = format!("{}; or install `unshare` (util-linux), for it to be tried alone", refusal.fix);
+            lacking(State::Degraded, UNTRIED, &why, &fix)
+        }
     }
 }
 
@@ -99,8 +109,7 @@ fn remedy() -> String {
         "use the landlock level, or start this container with `--security-opt seccomp=unconfined --security-opt \
          systempaths=unconfined`"
     } else {
-        "use the landlock level, or a kernel and a seccomp policy that let programs make namespaces, and install \
-         `unshare` for it to be tried"
+        "use the landlock level, or a kernel and a seccomp policy that let programs make namespaces"
     };
     fix.to_owned()
 }
@@ -128,6 +137,10 @@ pub(super) fn landlock(tried: &Tried) -> Finding {
         }
         Err(refusal) => refusal,
     };
+    if refusal.untried {
+        let Refusal { why, fix, .. } = refusal;
+        return Finding::lacking(Subject::Machine, NAME, State::Degraded, UNTRIED, why, fix);
+    }
     let inside = tried.namespaces.as_ref().ok().and_then(|attempt| attempt.policy.sandbox.as_ref());
     match tried.landlock_at_best.as_ref().and_then(version).or_else(|| inside.and_then(version)) {
         Some(version) => {
@@ -146,13 +159,8 @@ fn version(policy: &SandboxPolicy) -> Option<&str> {
 pub(super) fn seccomp(tried: &Tried) -> Finding {
     const NAME: &str = "seccomp";
     let trial = match (tried.held(), &tried.landlock) {
-        (Some(attempt), _) => &attempt.trial,
-        (None, landlock) => {
-            let refused = landlock.as_ref().err().map_or("", |refusal| &refusal.why);
-            let why = format!("no session starts in a sandbox: {refused}");
-            let fix = "use a kernel with CONFIG_SECCOMP_FILTER, and a level of the sandbox that starts";
-            return Finding::lacking(Subject::Machine, NAME, State::Absent, "could not be tried", why, fix);
-        }
+        (None, Err(refusal)) => return unheld(NAME, tried, refusal),
+        (Some(held), _) | (None, Ok(held)) => &held.trial,
     };
     let plain = tried.plain_trial();
     let judged = Finding { control: NAME.to_owned(), ..CALLS.judge(Subject::Machine, plain, trial) };
@@ -162,4 +170,21 @@ pub(super) fn seccomp(tried: &Tried) -> Finding {
         return Finding::enforced(Subject::Machine, NAME, "a block has filters beside this process's own");
     }
     judged
+}
+
+/// Where no session starts in a sandbox; `refusal` is that of Landlock and seccomp alone.
+fn unheld(control: &str, tried: &Tried, refusal: &Refusal) -> Finding {
+    let lacking = |state, detail: &str, fix: &str| {
+        let why = format!("no session that it would hold could be tried: {}", refusal.why);
+        Finding::lacking(Subject::Machine, control, state, detail, why, fix)
+    };
+    let best = tried.landlock_at_best.as_ref();
+    let is_missing =
+        |policy: &SandboxPolicy| policy.degraded.iter().any(|lack| lack.control == CALLS.control);
+    match best.is_some_and(is_missing) {
+        true => {
+            lacking(State::Absent, "the kernel has no filters", "use a kernel with CONFIG_SECCOMP_FILTER")
+        }
+        false => lacking(State::Degraded, UNTRIED, &refusal.fix),
+    }
 }

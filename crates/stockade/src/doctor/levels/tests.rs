@@ -55,7 +55,7 @@ fn tried(namespaces: bool, landlock: bool) -> Tried {
         true => {
             Ok(Attempt { start: Duration::ZERO, block: Duration::ZERO, policy: Policy::default(), trial })
         }
-        false => Err(Refusal { why: "why".to_owned(), fix: "fix".to_owned() }),
+        false => Err(Refusal::new("why", "fix")),
     };
     Tried {
         plain: attempt(true, free()),
@@ -82,8 +82,21 @@ fn a_kernel_without_landlock_or_seccomp_is_told_of() {
     assert_eq!(kernel(&tried(true, true)), State::Enforced);
     assert_eq!(landlock(&tried(true, false)).state, State::Absent);
     assert_eq!(seccomp(&tried(true, false)).state, State::Enforced);
-    assert_eq!(seccomp(&tried(false, false)).state, State::Absent);
+    assert_eq!(seccomp(&tried(false, false)).state, State::Degraded, "nothing tells");
     assert_eq!(kernel(&tried(true, false)), State::Degraded);
+}
+
+#[tokio::test]
+async fn a_session_that_could_not_be_tried_in_is_no_fault_of_the_kernels() {
+    let mut tried = tried(false, false);
+    let untried = |refusal| Refusal { untried: true, ..refusal };
+    tried.namespaces = tried.namespaces.map_err(untried);
+    tried.landlock = tried.landlock.map_err(untried);
+    let findings = [kernel(&tried).await, findings(&tried)].concat();
+    let absent: Vec<&Finding> = findings.iter().filter(|finding| finding.state == State::Absent).collect();
+    assert_eq!(absent, Vec::<&Finding>::new());
+    let blamed = findings.iter().filter(|finding| finding.fix.as_deref() == Some("fix")).count();
+    assert_eq!(blamed, 9, "namespaces, Landlock, seccomp, the sandbox and both levels: {findings:?}");
 }
 
 #[test]
