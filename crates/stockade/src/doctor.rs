@@ -126,7 +126,9 @@ impl Finding {
 /// Examines this machine, and the container daemon that an executor would find: every control, tried.
 ///
 /// It starts sessions with and without a sandbox, makes control groups and, where the daemon has the default image, a
-/// container, and removes all of it. It takes a second or two, and no more than some ten; it never fails.
+/// container, and removes all of it. It takes a second or two. Everything that it waits for has a limit, so that it ends
+/// within half a minute where nothing answers at all; and it never fails. On control groups of version 2 this process may
+/// find itself in another group afterwards, as after the start of a session with limits.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -187,17 +189,22 @@ impl Examination {
         }
     }
 
+    /// First what tells how long it takes, while nothing else runs; then all the rest at once.
     async fn findings(&self) -> Vec<Finding> {
-        let (tried, limits, engines) = tokio::join!(
-            local::Tried::everything(),
-            machine::limits(),
-            engines::Engines::ask(self.daemon.as_deref(), &self.image),
-        );
+        let mut tried = local::Tried::everything().await;
+        let engines = engines::Engines::ask(self.daemon.as_deref(), &self.image).await;
         let (docker, podman) = engines.findings(tried.plain_trial());
-        let (kernel, bubblewrap) = tokio::join!(levels::kernel(&tried), machine::bubblewrap(&tried));
+        let kernel = levels::kernel(&mut tried).await;
+        let (bubblewrap, limits, local, interpreters) = tokio::join!(
+            machine::bubblewrap(&tried),
+            machine::limits(),
+            local::others(),
+            interpreters::findings(tried.level()),
+        );
         let machine = kernel.into_iter().chain([machine::host_death(), bubblewrap]).collect();
-        let parts = [machine, limits, levels::findings(&tried), docker, vec![podman]];
-        parts.into_iter().flatten().chain(tried.interpreters).collect()
+        let (sessions, levels) = (levels::sessions(&tried), levels::findings(&tried));
+        let parts = [machine, sessions, local, limits, levels, docker, vec![podman], interpreters];
+        parts.into_iter().flatten().collect()
     }
 }
 
@@ -206,6 +213,16 @@ fn no_threads(why: &str) -> Finding {
     let why = format!("the examination has no thread to run on: {why}");
     let fix = "raise the limits of processes and open files (`ulimit -u`, `ulimit -n`)";
     Finding::lacking(Subject::Local, local::RUNNER, State::Absent, detail, why, fix)
+}
+
+/// What a function gives that may block; why it gave nothing.
+async fn blocking<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let late = |_| format!("it took more than {} s", limit.as_secs());
+    let worked = timeout(limit, tokio::task::spawn_blocking(work)).await.map_err(late)?;
+    worked.map_err(|error| error.to_string())
 }
 
 /// Why a small program gave no answer.

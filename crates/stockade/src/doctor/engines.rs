@@ -73,14 +73,14 @@ impl Answers {
     async fn get(address: Option<&str>, image: &str) -> Result<Box<Self>, Refusal> {
         let Daemon { docker, address: at, origin } = connect(address)
             .await
-            .map_err(|error| Refusal::new(format!("failed to {error}"), error.hint()))?;
+            .map_err(|error| Refusal::new(format!("failed to {error}"), with_command(error.hint())))?;
         let (version, info, has_image) =
             tokio::join!(answer(docker.version()), answer(docker.info()), has_image(&docker, image));
         let container = match has_image {
             Ok(true) => Some(container::start(&at.to_string(), image).await),
             _ => None,
         };
-        let place = format!("at {at}, named by {origin}");
+        let place = format!("at {at}, by way of {origin}");
         let api = docker.client_version().to_string();
         Ok(Box::new(Self { place, api, version, info, has_image, container }))
     }
@@ -110,6 +110,11 @@ impl Answers {
 }
 
 const PODMAN: &str = "Podman";
+
+/// Advice that names no command is about an address.
+fn with_command(fix: String) -> String {
+    if fix.contains('`') { fix } else { format!("{fix}; `docker context ls` lists those that Docker knows") }
+}
 
 /// An answer of the daemon's, in time.
 async fn answer<T>(asked: impl Future<Output = Result<T, DockerError>>) -> Result<T, Refusal> {

@@ -12,7 +12,7 @@ use super::{
 use crate::{CodeBlock, LanguageReport, SandboxLevel, Session, Status};
 
 /// Longer than an interpreter takes to say its version, and not too long for who waits for the answer.
-const VERSION: Duration = Duration::from_secs(3);
+const VERSION: Duration = Duration::from_secs(5);
 
 /// How each is installed, where it is not there.
 const INSTALL: &[(&str, &str)] = &[
@@ -20,7 +20,7 @@ const INSTALL: &[(&str, &str)] = &[
     ("bash", "`apt-get install bash`"),
     ("sh", "`apt-get install dash`"),
     ("zsh", "`apt-get install zsh`"),
-    ("pwsh", "`snap install powershell --classic`, or Microsoft's packages"),
+    ("pwsh", "`snap install powershell --classic`, or take Microsoft's packages"),
     ("javascript", "`apt-get install nodejs`"),
     ("typescript", "`npm install --global tsx`"),
     ("ruby", "`apt-get install ruby`"),
@@ -38,19 +38,22 @@ const INSTALL: &[(&str, &str)] = &[
 
 /// What became of asking one.
 enum Answer {
-    /// The first line that it printed; `None` when it knows no such flag, as POSIX sh.
+    /// The first line that it printed; `None` of sh, which need not know such a flag.
     Version(Option<String>),
     /// Why it could not be asked.
     Refused(String),
 }
 
-/// Of the languages that run. Versions are asked for all at once, and the session is ended.
-pub(super) async fn findings(session: Session, level: Option<SandboxLevel>) -> Vec<Finding> {
-    let reports = match timeout(local::START, session.languages()).await {
-        Ok(Ok(reports)) => reports,
-        Ok(Err(error)) => return vec![unknown(error.into())],
-        Err(_) => return vec![unknown(Refusal::slow("looking for interpreters", local::START))],
-    };
+/// Of the languages that run, in a session at this level.
+pub(super) async fn findings(level: Option<SandboxLevel>) -> Vec<Finding> {
+    asked(level).await.unwrap_or_else(|refusal| vec![unknown(refusal)])
+}
+
+/// Versions are asked for all at once.
+async fn asked(level: Option<SandboxLevel>) -> Result<Vec<Finding>, Refusal> {
+    let session = local::start(level).await?;
+    let late = |_| Refusal::slow("looking for interpreters", local::START);
+    let reports = timeout(local::START, session.languages()).await.map_err(late)??;
     let session = Arc::new(session);
     let mut asked = JoinSet::new();
     let mut findings = BTreeMap::new();
@@ -71,13 +74,13 @@ pub(super) async fn findings(session: Session, level: Option<SandboxLevel>) -> V
     }
     if let Some(session) = Arc::into_inner(session) {
         // What it found holds, however it ends.
-        let _ = trial::stop(session, local::START).await;
+        let _ = trial::stop(session).await;
     }
-    findings.into_values().collect()
+    Ok(findings.into_values().collect())
 }
 
 /// No session could be asked.
-pub(super) fn unknown(refusal: Refusal) -> Finding {
+fn unknown(refusal: Refusal) -> Finding {
     let detail = "no session could be asked for interpreters";
     Finding::lacking(Subject::Interpreters, "all", State::Absent, detail, refusal.why, refusal.fix)
 }
@@ -125,8 +128,11 @@ async fn version(session: &Session, language: &str, path: &Path) -> Answer {
         }
         (0, _) => Answer::Version(line.map(str::to_owned)),
         (126 | 127, _) => Answer::Refused(format!("it could not be executed: {}", line.unwrap_or_default())),
-        (code, _) if code > 128 => Answer::Refused(format!("it ended with exit code {code}")),
-        _ => Answer::Version(None),
+        (code, _) if language == "sh" && code < 128 => Answer::Version(None),
+        (code, _) => Answer::Refused(format!(
+            "it ended with exit code {code}: {}",
+            line.unwrap_or("it printed nothing")
+        )),
     }
 }
 

@@ -9,14 +9,16 @@ pub(super) use self::kernel::kernel;
 use super::{
     Finding, State, Subject,
     local::{RUNNER, Tried},
-    trial::{Attempt, Refusal, Trial},
+    trial::{Attempt, Refusal, SHELL, TEMPORARY, Trial},
 };
 
 /// The control that says whether sessions start at a level.
 pub(super) const START: &str = "start";
 
-const REPORT: &str =
-    "run no code that you don't trust here but in a container, and report it as SECURITY.md says";
+const REPORT: &str = "run code that you don't trust in a container only (`stockade run --docker`), and report this as \
+    SECURITY.md says";
+/// What to do where a block can't be asked for what the kernel says of it.
+const PROC: &str = "`mount -t proc proc /proc`";
 
 /// Something that a block is not to do.
 pub(super) struct Denial {
@@ -37,7 +39,7 @@ pub(super) const FILES: Denial = Denial {
     done: |trial| trial.took_file,
     allowed: "use a file of its own",
     is_allowed: Trial::uses_own_file,
-    remedy: "make the directory for temporary files (TMPDIR, else /tmp) one that can be written to",
+    remedy: TEMPORARY,
 };
 pub(super) const NETWORK: Denial = Denial {
     control: "network",
@@ -45,7 +47,7 @@ pub(super) const NETWORK: Denial = Denial {
     done: |trial| trial.connected,
     allowed: "run the program that tried",
     is_allowed: |trial| trial.client().is_some(),
-    remedy: "install bash or python3 where the code runs, for the trial to connect with",
+    remedy: "`apt-get install bash` where the code runs, for the trial to connect with",
 };
 pub(super) const PROCESSES: Denial = Denial {
     control: "other processes",
@@ -53,7 +55,7 @@ pub(super) const PROCESSES: Denial = Denial {
     done: |trial| trial.signaled,
     allowed: "signal itself",
     is_allowed: Trial::signals_itself,
-    remedy: "make sure that sh is found on PATH and works",
+    remedy: SHELL,
 };
 const CALLS: Denial = Denial {
     control: "system calls",
@@ -61,17 +63,20 @@ const CALLS: Denial = Denial {
     done: Trial::makes_setuid,
     allowed: "set other permissions",
     is_allowed: Trial::changes_mode,
-    remedy: "run stockade outside of whatever filters its own system calls",
+    remedy: "run stockade where nothing filters its own system calls: a container that it is in, for one, can be started \
+             with `--security-opt seccomp=unconfined`",
 };
 
-/// Of local sessions and both levels.
+/// Of local sessions, at whatever level.
+pub(super) fn sessions(tried: &Tried) -> Vec<Finding> {
+    vec![runner(&tried.plain), sandbox(tried)]
+}
+
+/// Of both levels.
 pub(super) fn findings(tried: &Tried) -> Vec<Finding> {
     let plain = tried.plain_trial();
-    let mut findings = vec![runner(&tried.plain), sandbox(tried)];
-    findings.extend(tried.own.iter().cloned());
-    findings.extend(level(Subject::Namespaces, &tried.namespaces, plain));
-    findings.extend(level(Subject::Landlock, &tried.landlock, plain));
-    findings
+    let namespaces = level(Subject::Namespaces, &tried.namespaces, plain);
+    [namespaces, level(Subject::Landlock, &tried.landlock, plain)].concat()
 }
 
 fn runner(plain: &Result<Attempt, Refusal>) -> Finding {
@@ -162,7 +167,7 @@ fn privileges(subject: Subject, trial: &Trial) -> Finding {
         }
         _ => {
             let why = "the block could not read /proc/self/status";
-            Finding::lacking(subject, NAME, State::Degraded, "could not be tried", why, "mount /proc")
+            Finding::lacking(subject, NAME, State::Degraded, "could not be tried", why, PROC)
         }
     }
 }

@@ -1,19 +1,15 @@
 //! Sessions on this host: one without a sandbox, for what a trial is worth, one at each level, and one with limits.
 //! Owns their starting; what came of it is judged in `levels`.
 
-use std::{io, time::Duration};
-
-use tokio::time::timeout;
+use std::time::Duration;
 
 use super::{
-    Finding, State, Subject, ask, interpreters,
+    Finding, State, Subject, ask, blocking,
     trial::{self, Attempt, Bait, Refusal, Trial},
 };
 use crate::{
     LocalCommandLineCodeExecutor, LocalCommandLineCodeExecutorBuilder, Sandbox, SandboxLevel, SandboxPolicy,
-    Session,
-    error::{Result, chain},
-    runner_image,
+    Session, error::chain, runner_image,
 };
 
 /// The control without which nothing runs on this host.
@@ -32,32 +28,22 @@ pub(super) struct Tried {
     pub(super) landlock: Result<Attempt, Refusal>,
     /// What the level of Landlock comes to where it is refused.
     pub(super) landlock_at_best: Option<SandboxPolicy>,
-    /// Of `Subject::Local`: what no trial tells.
-    pub(super) own: Vec<Finding>,
-    pub(super) interpreters: Vec<Finding>,
 }
 
 impl Tried {
-    /// Starts and tries everything.
+    /// Tries each, one after another: they tell how long they take.
     pub(super) async fn everything() -> Self {
-        let (plain, namespaces, landlock, own) = tokio::join!(
-            attempt(None),
-            attempt(Some(SandboxLevel::Namespaces)),
-            attempt(Some(SandboxLevel::Landlock)),
-            own(),
-        );
+        let plain = attempt(None).await;
+        let namespaces = attempt(Some(SandboxLevel::Namespaces)).await;
+        let landlock = attempt(Some(SandboxLevel::Landlock)).await;
         let landlock_at_best = if landlock.is_err() { at_best().await } else { None };
-        let level = match (&namespaces, &landlock) {
-            (Ok(_), _) => Some(SandboxLevel::Namespaces),
-            (_, Ok(_)) => Some(SandboxLevel::Landlock),
-            _ => None,
-        };
-        let interpreters = match timeout(START, start(level)).await {
-            Ok(Ok(session)) => interpreters::findings(session, level).await,
-            Ok(Err(error)) => vec![interpreters::unknown(error.into())],
-            Err(_) => vec![interpreters::unknown(Refusal::slow("a session", START))],
-        };
-        Self { plain, namespaces, landlock, landlock_at_best, own, interpreters }
+        Self { plain, namespaces, landlock, landlock_at_best }
+    }
+
+    /// The strongest level that starts.
+    pub(super) fn level(&self) -> Option<SandboxLevel> {
+        let namespaces = self.namespaces.as_ref().map(|_| SandboxLevel::Namespaces);
+        namespaces.or_else(|_| self.landlock.as_ref().map(|_| SandboxLevel::Landlock)).ok()
     }
 
     /// What a block can do that nothing holds.
@@ -87,27 +73,28 @@ async fn attempt(level: Option<SandboxLevel>) -> Result<Attempt, Refusal> {
     trial::attempt(build, START).await
 }
 
-async fn start(level: Option<SandboxLevel>) -> Result<Session> {
-    builder(level).build()?.start().await
+/// A session at a level.
+pub(super) async fn start(level: Option<SandboxLevel>) -> Result<Session, Refusal> {
+    trial::start(&builder(level).build()?, START).await
 }
 
 /// What Landlock and seccomp come to where they are not enough.
 async fn at_best() -> Option<SandboxPolicy> {
     let sandbox = Sandbox::default().level(SandboxLevel::Landlock).best_effort();
     let executor = builder(None).sandbox(sandbox).build().ok()?;
-    let session = timeout(START, executor.start()).await.ok()?.ok()?;
+    let session = trial::start(&executor, START).await.ok()?;
     let policy = session.info().policy.sandbox.clone();
     // It is dropped where that takes too long, and then ends by itself.
-    let _ = trial::stop(session, START).await;
+    let _ = trial::stop(session).await;
     policy
 }
 
 /// Starts a session with limits, at whatever level: why it does not, or has none of them.
 pub(super) async fn start_with(sandbox: Sandbox) -> Result<(), Refusal> {
     let executor = builder(None).sandbox(sandbox.best_effort()).build()?;
-    let session = timeout(START, executor.start()).await.map_err(|_| Refusal::slow("a session", START))??;
+    let session = trial::start(&executor, START).await?;
     let policy = session.info().policy.sandbox.clone();
-    trial::stop(session, START).await?;
+    trial::stop(session).await?;
     let degraded = policy.map(|policy| policy.degraded).unwrap_or_default();
     match degraded.into_iter().find(|degraded| degraded.control == "limits") {
         None => Ok(()),
@@ -118,7 +105,8 @@ pub(super) async fn start_with(sandbox: Sandbox) -> Result<(), Refusal> {
     }
 }
 
-async fn own() -> Vec<Finding> {
+/// What no trial tells of local sessions.
+pub(super) async fn others() -> Vec<Finding> {
     let (memory, environments) = tokio::join!(memory_execution(), virtual_environments());
     vec![memory, environments]
 }
@@ -126,16 +114,15 @@ async fn own() -> Vec<Finding> {
 /// Whether a program can be executed from memory, as the runner is.
 async fn memory_execution() -> Finding {
     const NAME: &str = "memory execution";
-    let tried = tokio::task::spawn_blocking(runner_image::try_memory).await;
-    let why = match tried {
+    let why = match blocking(PROGRAM, runner_image::try_memory).await {
         Ok(Ok(())) => {
             return Finding::enforced(Subject::Local, NAME, "the runner is executed from sealed memory");
         }
         Ok(Err(error)) => chain(&error),
-        Err(error) => io::Error::from(error).to_string(),
+        Err(why) => why,
     };
     let detail = "the runner is executed from a private file";
-    let fix = "`sysctl -w vm.memfd_noexec=0`, and mount /proc";
+    let fix = "`sysctl -w vm.memfd_noexec=0`, and `mount -t proc proc /proc` where it is not there";
     Finding::lacking(Subject::Local, NAME, State::Degraded, detail, why, fix)
 }
 
@@ -155,7 +142,8 @@ async fn virtual_environments() -> Finding {
             State::Absent,
             "nothing here can create one",
             format!("{uv}; {}", venv.to_string().lines().last().unwrap_or_default()),
-            "install uv, or the venv module of Python (on Debian and Ubuntu: `apt-get install python3-venv`)",
+            "`pip install uv`, or install the venv module of Python (on Debian and Ubuntu: `apt-get install \
+             python3-venv`)",
         ),
     }
 }

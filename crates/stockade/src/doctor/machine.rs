@@ -1,12 +1,12 @@
 //! What of this machine needs no session of its own to be tried: pidfds, bubblewrap and control groups. Owns their
 //! findings; the kernel's part in sandboxes is told by the trials in `levels`.
 
-use std::{io, time::Duration};
+use std::{fs, io, time::Duration};
 
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
 use super::{
-    Finding, State, Subject, ask,
+    Finding, State, Subject, ask, blocking,
     local::{self, Tried},
     trial::Refusal,
 };
@@ -18,6 +18,7 @@ use crate::{
 
 const PROGRAM: Duration = Duration::from_secs(2);
 
+const MEMORY_LIMIT: &str = "memory";
 /// Limits that are no burden to a session that does nothing.
 const MEMORY: u64 = 256 << 20;
 const PIDS: u32 = 64;
@@ -34,7 +35,7 @@ pub(super) fn host_death() -> Finding {
             State::Absent,
             "a process can't be watched",
             format!("pidfd_open: {}", io::Error::from(error)),
-            "use Linux 5.3 or newer, and a seccomp policy that allows pidfd_open",
+            "use Linux 5.3 or newer (`uname -r` tells), and a seccomp policy that allows pidfd_open",
         ),
     }
 }
@@ -61,25 +62,43 @@ pub(super) async fn bubblewrap(tried: &Tried) -> Finding {
 
 /// Which limits a session of this host can have: each by a control group that is made, all of those by a session.
 pub(super) async fn limits() -> Vec<Finding> {
-    let Availability { memory, pids, cpus } =
-        match tokio::task::spawn_blocking(control_group::available).await {
-            Ok(available) => available,
-            Err(error) => {
-                let why = io::Error::from(error).to_string();
-                let lost = || Err(Unavailable { why: why.clone(), fix: None });
-                Availability { memory: lost(), pids: lost(), cpus: lost() }
-            }
-        };
+    let available = blocking(PROGRAM, control_group::available).await;
+    let Availability { memory, pids, cpus, counts_swap } = available.unwrap_or_else(|why| {
+        let lost = || Err(Unavailable { why: why.clone(), fix: None });
+        Availability { memory: lost(), pids: lost(), cpus: lost(), counts_swap: false }
+    });
     let mut sandbox = Sandbox::default();
     sandbox = if memory.is_ok() { sandbox.memory(MEMORY) } else { sandbox };
     sandbox = if pids.is_ok() { sandbox.pids_limit(PIDS) } else { sandbox };
     sandbox = if cpus.is_ok() { sandbox.cpus(CPUS) } else { sandbox };
-    let limits = [("memory", memory), ("pids", pids), ("cpus", cpus)];
+    let limits = [(MEMORY_LIMIT, memory), ("pids", pids), ("cpus", cpus)];
     let entered = match limits.iter().any(|(_, available)| available.is_ok()) {
         true => local::start_with(sandbox).await,
         false => Ok(()),
     };
-    limits.into_iter().map(|(control, available)| limit(control, available, &entered)).collect()
+    let mut limits: Vec<Finding> =
+        limits.into_iter().map(|(control, available)| limit(control, available, &entered)).collect();
+    if !counts_swap && has_swap() {
+        limits.iter_mut().filter(|limit| limit.control == MEMORY_LIMIT).for_each(beside_swap);
+    }
+    limits
+}
+
+fn has_swap() -> bool {
+    let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+    // The first line is the heading.
+    swaps.lines().count() > 1
+}
+
+/// A limit of memory that is held, of a kernel that counts no swap for it.
+fn beside_swap(limit: &mut Finding) {
+    if limit.state == State::Enforced {
+        let why = "the kernel does not count swap for each group, and this machine has some: what is swapped out is \
+                   beside the limit";
+        let fix = "`swapoff -a`, or start the kernel with `swapaccount=1`";
+        let detail = limit.detail.clone();
+        *limit = Finding::lacking(limit.subject, &limit.control, State::Degraded, detail, why, fix);
+    }
 }
 
 /// `entered` tells of a session with all limits that a group can be made for.
@@ -116,5 +135,17 @@ mod tests {
         let absent = limit("memory", Err(unavailable), &Ok(()));
         assert_eq!((absent.state, absent.why.as_deref()), (State::Absent, Some("no controller")));
         assert!(absent.fix.is_some_and(|fix| fix.contains("--docker")));
+    }
+
+    #[test]
+    fn a_limit_of_memory_that_swap_evades_is_not_called_whole() {
+        let mut held = limit(MEMORY_LIMIT, Ok(Version::V1), &Ok(()));
+        beside_swap(&mut held);
+        assert_eq!(held.state, State::Degraded);
+        assert!(held.fix.is_some_and(|fix| fix.contains("swapoff")));
+        let lost = limit(MEMORY_LIMIT, Ok(Version::V1), &Err(Refusal::new("why", "fix")));
+        let mut same = lost.clone();
+        beside_swap(&mut same);
+        assert_eq!(same, lost, "why no session starts in it comes first");
     }
 }

@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     CodeBlock, CodeExecutor, Error, Policy, Session,
-    error::{self, Result},
+    error::{self, ASK_DOCTOR, Result},
 };
 
 const SECRET: &str = "STOCKADE_DOCTOR_SECRET";
@@ -32,6 +32,10 @@ const VICTIM: &str = "STOCKADE_DOCTOR_VICTIM";
 const CONTENTS: &str = "nobody else's";
 /// How long one block may take.
 pub(super) const BLOCK: Duration = Duration::from_secs(3);
+/// How long all blocks of a trial may take, should the runner not keep to that.
+const BLOCKS: Duration = Duration::from_secs(4);
+/// How long a session may take to end.
+const END: Duration = Duration::from_secs(3);
 /// How long a process may take to notice a signal, or to begin to wait for one.
 const NOTICE: Duration = Duration::from_secs(1);
 
@@ -40,6 +44,12 @@ const NOTICE: Duration = Duration::from_secs(1);
 const WAIT: &str = "trap 'exit 9' URG; echo ready; read -r line";
 /// What it then ends with.
 const NOTICED: i32 = 9;
+
+/// What to do where a trial can have no files.
+pub(super) const TEMPORARY: &str =
+    "`export TMPDIR=` some directory that can be written to and has room, or make /tmp one";
+/// What to do where a trial has no shell.
+pub(super) const SHELL: &str = "see that `sh -c true` succeeds, with a PATH that has sh on it";
 
 /// What is tried, each with what is allowed beside it.
 const SCRIPT: &str = include_str!("trial.sh");
@@ -94,31 +104,38 @@ pub(super) struct Refusal {
     pub(super) untried: bool,
 }
 
-/// Starts a session, tries in it, and ends it. `limit` is for its start, and for its end.
+/// Starts a session, which may take as long as `limit`, tries in it, and ends it.
 pub(super) async fn attempt<E: CodeExecutor>(
     build: impl FnOnce(&Bait) -> Result<E>,
     limit: Duration,
 ) -> Result<Attempt, Refusal> {
     let mut bait = Bait::lay().await.map_err(|error| {
         let why = format!("failed to make files, sockets and processes for the trial: {error}");
-        let fix = "make sure that the directory for temporary files (TMPDIR, else /tmp) can be written to";
-        Refusal { untried: true, ..Refusal::new(why, fix) }
+        Refusal::new(why, TEMPORARY).untried()
     })?;
     let executor = build(&bait)?;
     let before = Instant::now();
-    let session = timeout(limit, executor.start()).await.map_err(|_| Refusal::slow("a session", limit))??;
+    let session = start(&executor, limit).await?;
     let start = before.elapsed();
-    let tried = blocks(&session).await.map_err(|refusal| Refusal { untried: true, ..refusal });
+    let late = |_| Err(Refusal::slow("a trial", BLOCKS));
+    let tried = timeout(BLOCKS, blocks(&session)).await.unwrap_or_else(late);
     let policy = session.info().policy.clone();
-    stop(session, limit).await?;
-    let (block, said) = tried?;
+    let stopped = stop(session).await;
+    // What a session said that does not end in order is worth nothing.
+    let (block, said) = tried.and_then(|said| stopped.map(|()| said)).map_err(Refusal::untried)?;
     Ok(Attempt { start, block, policy, trial: bait.take(&said).await })
 }
 
+/// Starts a session, in time.
+pub(super) async fn start<E: CodeExecutor>(executor: &E, limit: Duration) -> Result<Session, Refusal> {
+    let started = timeout(limit, executor.start()).await;
+    Ok(started.map_err(|_| Refusal::slow("the start of a session", limit))??)
+}
+
 /// Ends a session, in time.
-pub(super) async fn stop(session: Session, limit: Duration) -> Result<(), Refusal> {
-    let stopped = timeout(limit, session.stop()).await;
-    Ok(stopped.map_err(|_| Refusal::slow("the end of a session", limit))??)
+pub(super) async fn stop(session: Session) -> Result<(), Refusal> {
+    let stopped = timeout(END, session.stop()).await;
+    Ok(stopped.map_err(|_| Refusal::slow("the end of a session", END))??)
 }
 
 /// Runs nothing, for the time it takes, and the trial.
@@ -130,10 +147,7 @@ async fn blocks(session: &Session) -> Result<(Duration, String), Refusal> {
     let tried = if nothing.exit_code == 0 { run(SCRIPT).await? } else { nothing };
     match tried.exit_code {
         0 => Ok((block, tried.output)),
-        _ => Err(Refusal::new(
-            format!("a block of sh failed: {}", tried.output.trim()),
-            "make sure that sh is found on PATH and works",
-        )),
+        _ => Err(Refusal::new(format!("a block of sh failed: {}", tried.output.trim()), SHELL)),
     }
 }
 
@@ -255,17 +269,34 @@ impl Refusal {
 
     pub(super) fn slow(what: &str, limit: Duration) -> Self {
         let why = format!("{what} took more than {} s", limit.as_secs());
-        Self::new(why, "see what keeps this machine or its daemon busy, and try again")
+        Self::new(
+            why,
+            "see what keeps this machine busy (`top`), or its daemon (`docker info`), and try again",
+        )
+    }
+
+    /// Of one in a container, where to use one is no advice.
+    pub(super) fn in_container(self, fix: &str) -> Self {
+        Self { fix: self.fix.replace(IN_CONTAINER, fix), ..self }
+    }
+
+    /// Of a session that started all the same.
+    fn untried(self) -> Self {
+        Self { untried: true, ..self }
     }
 }
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         // Where to look is what the reader does already.
-        let hint = error.hint().map(|hint| hint.replace(CIRCULAR, "")).unwrap_or_default();
+        let hint = error.hint().map(|hint| hint.replace(ASK_DOCTOR, "")).unwrap_or_default();
         // What helps at any level is told once, by what is known of the other places.
         let own = hint.split(ELSEWHERE).next().unwrap_or_default().trim_end_matches("; or ");
-        let fix = if own.is_empty() { "run the code in a container (`stockade run --docker`)" } else { own };
+        let fix = match own {
+            "" => IN_CONTAINER.to_owned(),
+            own if own.contains('`') => own.to_owned(),
+            own => format!("{own}; or {IN_CONTAINER}"),
+        };
         let why = match &error {
             Error::Sandbox { why, .. } => without_level(why),
             error => error::chain(error),
@@ -274,8 +305,8 @@ impl From<Error> for Refusal {
     }
 }
 
-/// The hint of a refusal that nobody knows more of.
-const CIRCULAR: &str = "`stockade doctor` shows what this machine allows";
+/// What helps whatever it is that can't be had here.
+const IN_CONTAINER: &str = "run the code in a container (`stockade run --docker`)";
 /// Where the hint of every sandbox that can't be had goes on.
 const ELSEWHERE: &str = "run the code in a container (`--docker`)";
 
@@ -335,11 +366,15 @@ mod tests {
             })
         };
         let elsewhere = format!("{ELSEWHERE}, or elsewhere");
-        let expected = Refusal::new("there is none", "install it");
-        assert_eq!(refusal(&format!("install it; or {elsewhere}")), expected);
-        let unknown = "run the code in a container (`stockade run --docker`)";
-        assert_eq!(refusal(&format!("{CIRCULAR}; or {elsewhere}")).fix, unknown);
+        let expected = Refusal::new("there is none", "`install it`");
+        assert_eq!(refusal(&format!("`install it`; or {elsewhere}")), expected);
+        assert_eq!(refusal("no command").fix, format!("no command; or {IN_CONTAINER}"));
+        assert_eq!(refusal(&format!("{ASK_DOCTOR}; or {elsewhere}")).fix, IN_CONTAINER);
+        assert_eq!(refusal("").in_container("`other`").fix, "`other`");
         let other = Refusal::from(Error::start("x", io::Error::other("y")));
-        assert_eq!((other.why.as_str(), other.fix.as_str()), ("failed to start the runner: x: y", unknown));
+        assert_eq!(
+            (other.why.as_str(), other.fix.as_str()),
+            ("failed to start the runner: x: y", IN_CONTAINER)
+        );
     }
 }

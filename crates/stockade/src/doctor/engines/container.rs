@@ -26,7 +26,8 @@ pub(super) async fn start(address: &str, image: &str) -> Result<Attempt, Refusal
         let set = |builder: DockerCommandLineCodeExecutorBuilder, (name, value)| builder.env(name, value);
         bait.variables().into_iter().fold(builder, set).build()
     };
-    trial::attempt(build, START).await
+    let fix = format!("see what `docker run --rm {image} sh -c true` says");
+    trial::attempt(build, START).await.map_err(|refusal| refusal.in_container(&fix))
 }
 
 fn pull(image: &str) -> String {
@@ -97,7 +98,7 @@ fn network(plain: Option<&Trial>, trial: &Trial) -> Finding {
 
 fn untold(control: &str) -> Finding {
     let why = "the block could not read /proc/self/status";
-    let fix = "use an image that does not hide /proc";
+    let fix = "use an image that hides no /proc and has a shell (`stockade run --image`)";
     Finding::lacking(Subject::Docker, control, State::Degraded, "could not be told", why, fix)
 }
 
@@ -143,7 +144,8 @@ fn calls(trial: &Trial) -> Finding {
             State::Absent,
             "no filter is in force on a block",
             "the daemon has no seccomp profile, or its kernel no filters",
-            "restart the daemon with its default profile, on a kernel with CONFIG_SECCOMP_FILTER",
+            "take `seccomp-profile` out of the daemon's configuration and `systemctl restart docker`, on a kernel with \
+             CONFIG_SECCOMP_FILTER",
         ),
         None => untold(NAME),
     }

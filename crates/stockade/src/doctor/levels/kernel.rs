@@ -9,9 +9,9 @@ use super::{
         local::Tried,
         trial::{Attempt, Refusal, Trial},
     },
-    CALLS, REPORT,
+    CALLS, PROC, REPORT,
 };
-use crate::SandboxPolicy;
+use crate::{SandboxPolicy, sandbox::Bubblewrap};
 
 /// A kind of namespace: the control, the link in /proc that names it, and what asks `unshare` for one.
 type Kind = (&'static str, &'static str, &'static str);
@@ -25,12 +25,29 @@ const NAMESPACES: [Kind; 4] = [
 const PROGRAM: Duration = Duration::from_secs(2);
 const UNTRIED: &str = "could not be tried";
 
-/// The machine's findings that trials tell of.
-pub(crate) async fn kernel(tried: &Tried) -> Vec<Finding> {
+/// The machine's findings that trials tell of. What keeps the kernel from giving namespaces becomes a part of why no
+/// session starts in them.
+pub(crate) async fn kernel(tried: &mut Tried) -> Vec<Finding> {
     let [user, pid, mount, network] = NAMESPACES.map(|kind| namespace(kind, &tried.namespaces));
     let (user, pid, mount, network) = tokio::join!(user, pid, mount, network);
+    let namespaces = [user, pid, mount, network];
+    if let Err(refusal) = &mut tried.namespaces
+        && Bubblewrap::find().is_none()
+    {
+        more_than_bubblewrap(refusal, &namespaces);
+    }
     let (landlock, seccomp) = (landlock(tried), seccomp(tried));
-    vec![kernel_itself(&landlock, &seccomp), user, pid, mount, network, landlock, seccomp]
+    let itself = kernel_itself(&landlock, &seccomp);
+    [itself].into_iter().chain(namespaces).chain([landlock, seccomp]).collect()
+}
+
+/// `refusal` is that there is no bubblewrap, which would be of no use where no namespaces can be made.
+pub(super) fn more_than_bubblewrap(refusal: &mut Refusal, namespaces: &[Finding]) {
+    let absent = namespaces.iter().find(|finding| finding.state == State::Absent);
+    if let Some(Finding { control, why: Some(why), fix: Some(fix), .. }) = absent {
+        refusal.why = format!("{}, and {control} can't be made: {why}", refusal.why);
+        refusal.fix = format!("{fix}; after that, {}", refusal.fix);
+    }
 }
 
 pub(super) fn kernel_itself(landlock: &Finding, seccomp: &Finding) -> Finding {
@@ -38,12 +55,13 @@ pub(super) fn kernel_itself(landlock: &Finding, seccomp: &Finding) -> Finding {
     let uname = rustix::system::uname();
     let detail = format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy());
     let parts = [landlock, seccomp].into_iter().filter(|finding| finding.state != State::Enforced);
-    let lacking: Vec<&str> = parts.map(|finding| finding.control.as_str()).collect();
-    if lacking.is_empty() {
+    let lacking: Vec<&Finding> = parts.collect();
+    let Some(first) = lacking.first() else {
         return Finding::enforced(Subject::Machine, NAME, detail);
-    }
-    let why = format!("not all of what it is to do was seen to work: {}", lacking.join(", "));
-    let fix = "use Linux 6.12 or newer, with Landlock and seccomp, and see what is told of these";
+    };
+    let names: Vec<&str> = lacking.iter().map(|finding| finding.control.as_str()).collect();
+    let why = format!("not all of what it is to do was seen to work: {}", names.join(", "));
+    let fix = first.fix.clone().unwrap_or_default();
     Finding::lacking(Subject::Machine, NAME, State::Degraded, detail, why, fix)
 }
 
@@ -89,7 +107,7 @@ fn own_namespace(control: &str, kind: &str, trial: &Trial) -> Finding {
         }
         _ => {
             let why = "the links in /proc/self/ns can't be compared here and in a session";
-            lacking(State::Degraded, "could not be told", why, "mount /proc, and install readlink")
+            lacking(State::Degraded, "could not be told", why, PROC)
         }
     }
 }
@@ -106,10 +124,11 @@ fn remedy() -> String {
         "install AppArmor's profile for bubblewrap (on Ubuntu: `apt-get install apparmor-profiles`, and load \
          bwrap-userns-restrict), or `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"
     } else if in_container() {
-        "use the landlock level, or start this container with `--security-opt seccomp=unconfined --security-opt \
-         systempaths=unconfined`"
+        "use the landlock level (`stockade run --sandbox landlock`), or start this container with `--security-opt \
+         seccomp=unconfined --security-opt systempaths=unconfined`"
     } else {
-        "use the landlock level, or a kernel and a seccomp policy that let programs make namespaces"
+        "use the landlock level (`stockade run --sandbox landlock`), or a kernel and a seccomp policy that let programs \
+         make namespaces"
     };
     fix.to_owned()
 }
@@ -121,7 +140,8 @@ fn in_container() -> bool {
 
 pub(super) fn landlock(tried: &Tried) -> Finding {
     const NAME: &str = "landlock";
-    const FIX: &str = "use Linux 6.12 or newer, with `landlock` in its `lsm=` parameter";
+    const FIX: &str = "use Linux 6.12 or newer with `landlock` in its parameter `lsm=`, and no policy that keeps it from \
+         programs; `cat /sys/kernel/security/lsm` tells what is in force";
     let lacking =
         |state, detail: &str, why: &str| Finding::lacking(Subject::Machine, NAME, state, detail, why, FIX);
     let refusal = match &tried.landlock {
@@ -183,7 +203,8 @@ fn unheld(control: &str, tried: &Tried, refusal: &Refusal) -> Finding {
         |policy: &SandboxPolicy| policy.degraded.iter().any(|lack| lack.control == CALLS.control);
     match best.is_some_and(is_missing) {
         true => {
-            lacking(State::Absent, "the kernel has no filters", "use a kernel with CONFIG_SECCOMP_FILTER")
+            let fix = "use a kernel with CONFIG_SECCOMP_FILTER (`zgrep SECCOMP /proc/config.gz`)";
+            lacking(State::Absent, "the kernel has no filters", fix)
         }
         false => lacking(State::Degraded, UNTRIED, &refusal.fix),
     }

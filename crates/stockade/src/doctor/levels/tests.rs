@@ -1,7 +1,7 @@
 //! Verdicts: what counts as a denial, and what does not.
 
 use super::{
-    kernel::{kernel_itself, landlock, seccomp},
+    kernel::{kernel_itself, landlock, more_than_bubblewrap, seccomp},
     *,
 };
 use crate::Policy;
@@ -62,8 +62,6 @@ fn tried(namespaces: bool, landlock: bool) -> Tried {
         namespaces: attempt(namespaces, held()),
         landlock: attempt(landlock, held()),
         landlock_at_best: None,
-        own: Vec::new(),
-        interpreters: Vec::new(),
     }
 }
 
@@ -92,11 +90,14 @@ async fn a_session_that_could_not_be_tried_in_is_no_fault_of_the_kernels() {
     let untried = |refusal| Refusal { untried: true, ..refusal };
     tried.namespaces = tried.namespaces.map_err(untried);
     tried.landlock = tried.landlock.map_err(untried);
-    let findings = [kernel(&tried).await, findings(&tried)].concat();
+    let findings = [kernel(&mut tried).await, sessions(&tried), findings(&tried)].concat();
     let absent: Vec<&Finding> = findings.iter().filter(|finding| finding.state == State::Absent).collect();
     assert_eq!(absent, Vec::<&Finding>::new());
     let blamed = findings.iter().filter(|finding| finding.fix.as_deref() == Some("fix")).count();
-    assert_eq!(blamed, 9, "namespaces, Landlock, seccomp, the sandbox and both levels: {findings:?}");
+    assert_eq!(
+        blamed, 10,
+        "the kernel, namespaces, Landlock, seccomp, the sandbox and both levels: {findings:?}"
+    );
 }
 
 #[test]
@@ -119,4 +120,17 @@ fn a_level_that_is_refused_says_why_and_what_to_do() {
     let [start] = &findings[..] else { panic!("{findings:?}") };
     let said = (start.state, start.why.as_deref(), start.fix.as_deref());
     assert_eq!(said, (State::Absent, Some("why"), Some("fix")));
+}
+
+#[test]
+fn bubblewrap_is_no_fix_where_no_namespaces_can_be_made() {
+    let mut refusal = Refusal::new("there is no bubblewrap", "install it");
+    let given = Finding::enforced(Subject::Machine, "user namespaces", "detail");
+    more_than_bubblewrap(&mut refusal, std::slice::from_ref(&given));
+    assert_eq!(refusal.fix, "install it");
+    let denied =
+        Finding::lacking(Subject::Machine, "pid namespaces", State::Absent, "detail", "denied", "allow");
+    more_than_bubblewrap(&mut refusal, &[given, denied]);
+    assert_eq!(refusal.why, "there is no bubblewrap, and pid namespaces can't be made: denied");
+    assert_eq!(refusal.fix, "allow; after that, install it");
 }
