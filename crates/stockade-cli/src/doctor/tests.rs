@@ -16,7 +16,7 @@ fn runner(state: &str) -> Value {
 fn level(state: &str) -> Value {
     json!({
         "subject": "landlock", "control": "start", "state": state, "detail": "tried it too",
-        "why": "the kernel has no Landlock", "fix": "use another"
+        "why": "the kernel has no Landlock, which is needed", "fix": "use another, by `apt-get install another`"
     })
 }
 
@@ -26,8 +26,34 @@ fn table_names_each_state_why_and_its_fix() {
         "subject": "docker", "control": "daemon", "state": "absent", "detail": "no daemon answers",
         "why": "tried\n  /a: no\n  /b: \u{1b}[2Jno", "fix": "start one"
     });
-    let text = text(&findings(json!([runner("enforced"), level("degraded"), docker])));
-    insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string(), @"");
+    let second = json!({
+        "subject": "landlock", "control": "files", "state": "absent", "detail": "not tried", "why": level("")["why"],
+        "fix": level("")["fix"]
+    });
+    let text = text(&findings(json!([runner("enforced"), level("degraded"), second, docker])), 40);
+    insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string(), @r"
+    Stockade 0.1.0
+
+    Local sessions
+    runner  enforced  tried it
+
+    Sandbox of Landlock alone
+    start  degraded  tried it too
+    files  absent    not tried
+           why       the kernel has no Landlock,
+                     which is needed
+           fix       use another, by
+                     `apt-get install another`
+
+    Docker
+    daemon  absent  no daemon answers
+            why     tried
+                      /a: no
+                      /b: \u{1b}[2Jno
+            fix     start one
+
+    Code can be run here only without a sandbox. 1 enforced, 1 degraded, 2 absent.
+    ");
 }
 
 #[test]
