@@ -51,8 +51,8 @@ fn rootless(info: &SystemInfo) -> Finding {
         return Finding::enforced(Subject::Docker, ROOTLESS, detail);
     }
     let why = "root in a container is root on the daemon's host, should it get out";
-    let fix = "`dockerd-rootless-setuptool.sh install`, or `\"userns-remap\": \"default\"` in the daemon's \
-               configuration";
+    let fix = "use one that is an ordinary user's (Docker: `dockerd-rootless-setuptool.sh install`; Podman: `systemctl \
+               --user start podman.socket`), or `\"userns-remap\": \"default\"` in Docker's configuration";
     Finding::lacking(Subject::Docker, ROOTLESS, State::Degraded, "the daemon is root", why, fix)
 }
 
