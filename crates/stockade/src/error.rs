@@ -323,3 +323,18 @@ impl From<ImageError> for Error {
         Error::start(error.to_string(), error)
     }
 }
+
+/// An error with all that caused it, each once.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Some errors repeat their source in their own text.
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
+        }
+        cause = error.source();
+    }
+    message
+}

@@ -30,6 +30,7 @@
 mod call;
 mod client;
 mod code;
+mod doctor;
 mod environment;
 mod error;
 mod events;
@@ -54,6 +55,7 @@ pub use tokio_util::sync::CancellationToken;
 pub use crate::{
     call::{Call, Events},
     code::CodeBlock,
+    doctor::{Examination, Finding, State, Subject, examine},
     error::{Error, Fault, Result},
     events::Event,
     executor::{

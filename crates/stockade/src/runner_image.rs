@@ -7,6 +7,7 @@ use std::{
     io::{self, Write},
     os::{fd::AsRawFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::OnceLock,
     thread,
     time::Duration,
@@ -80,6 +81,26 @@ pub(crate) fn start_through<T>(mut start: impl FnMut(&Path) -> io::Result<T>) ->
         rustix::io::fcntl_setfd(&lasting, rustix::io::FdFlags::empty())?;
         start(&through_descriptor(&lasting))
     })
+}
+
+/// Whether this host executes programs from memory, found out by doing it. Where it does not, the runner is executed
+/// from a private file.
+///
+/// # Errors
+/// As [`start`].
+pub(crate) fn try_memory() -> Result<(), ImageError> {
+    let program = Program::in_memory(bytes(env::consts::ARCH)?)?;
+    let path = program.path();
+    let status = program.start(&mut |path: &Path| {
+        let mut runner = Command::new(path);
+        runner.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()
+    })?;
+    if status.success() {
+        Ok(())
+    } else {
+        let source = io::Error::other(format!("it ended with {status}"));
+        Err(ImageError::Start { program: path, source })
+    }
 }
 
 /// Of this process.
@@ -233,8 +254,6 @@ fn listed(directories: &[PathBuf]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
-
     use super::*;
 
     fn own() -> &'static [u8] {
@@ -251,6 +270,11 @@ mod tests {
     #[test]
     fn executes_from_memory() {
         runs(&Program::in_memory(own()).unwrap().path()).unwrap();
+    }
+
+    #[test]
+    fn memory_that_programs_run_from_is_found_so() {
+        try_memory().expect("this machine executes programs from memory");
     }
 
     #[test]

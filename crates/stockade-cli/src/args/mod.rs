@@ -48,7 +48,7 @@ pub(crate) enum Command {
     /// List the languages and what runs them on this machine, or in a container
     Languages(LanguagesArgs),
     /// Try out what this machine can do, and say how to fix what it can't
-    Doctor(FormatArgs),
+    Doctor(DoctorArgs),
     /// List the containers of sessions
     Ps(DaemonArgs),
     /// Remove the containers that nobody needs any more
@@ -157,11 +157,23 @@ impl RunArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct FormatArgs {
+#[command(after_help = DOCTOR_HELP)]
+pub(crate) struct DoctorArgs {
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// The image to start a container of, if the daemon has it; nothing is pulled [default: python:3-slim]
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) image: Option<String>,
+
+    /// The Docker daemon, as in DOCKER_HOST [default: DOCKER_HOST, the docker context, the usual sockets]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) docker_host: Option<String>,
 }
+
+const DOCTOR_HELP: &str = "The exit status is 0 when code can be run sandboxed in at least one way, 1 when it can be run \
+only without a sandbox, and 70 when it can't be run at all.";
 
 #[derive(Debug, Args)]
 pub(crate) struct LanguagesArgs {

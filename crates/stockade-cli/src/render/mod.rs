@@ -12,7 +12,6 @@ use anstyle::{AnsiColor, Style};
 use stockade::{BlockOutcome, Event};
 
 pub(crate) use json::print as print_json;
-pub(crate) use summary::duration;
 
 use crate::{args::Format, error::Error, input::SourcedBlock, report::Report, terminal::visible};
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     cancel::signal,
     engine::{Engine, name},
-    support::{Ended, Place, assert_page, wait_for, wait_for_end},
+    support::{Place, assert_page, wait_for, wait_for_end},
 };
 
 /// The one of this name in a list of containers.
@@ -335,16 +335,6 @@ fn languages_of_an_image_are_listed() {
     let python = found(&listed, "python").expect("it is known");
     assert!(python["interpreter"].is_string(), "{python}");
     assert_eq!(found(&listed, "julia").expect("it is known")["interpreter"], Value::Null);
-}
-
-#[test]
-fn doctor_finds_the_daemon() {
-    let Some(engine) = Engine::find() else { return };
-    let place = Place::new();
-    let mut command = place.command(["doctor", "--json"]);
-    let output = command.env("DOCKER_HOST", &engine.host).output().expect("the command starts");
-    let findings = Ended::new(output).json();
-    assert_eq!(found(&findings["checks"], "docker").expect("it is checked")["state"], "enforced");
 }
 
 #[test]

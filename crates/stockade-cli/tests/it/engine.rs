@@ -4,12 +4,11 @@
 
 use std::{
     env, fs,
-    io::{self, Write},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use crate::support::{Ended, Place, wait_for};
+use crate::support::{Ended, Place, need, wait_for};
 
 /// A daemon and an image for the tests.
 pub(crate) struct Engine {
@@ -22,17 +21,8 @@ impl Engine {
     pub(crate) fn find() -> Option<Self> {
         let named = |variable| env::var(variable).ok().filter(|value| !value.is_empty());
         let engine = named("STOCKADE_TEST_DOCKER").zip(named("STOCKADE_TEST_IMAGE"));
-        if engine.is_none() {
-            let required = env::var("STOCKADE_TEST_REQUIRE").unwrap_or_default();
-            let required = required.split(',').map(str::trim).any(|word| word == "docker" || word == "all");
-            let why =
-                "STOCKADE_TEST_DOCKER and STOCKADE_TEST_IMAGE are not set: `cargo xtask test` sets them";
-            assert!(!required, "STOCKADE_TEST_REQUIRE asks for docker: {why}");
-            // Not by `eprintln!`: what that prints is shown for failed tests only.
-            let thread = std::thread::current();
-            let name = thread.name().unwrap_or("a test");
-            let _ = writeln!(io::stderr(), "skipped: {name} needs docker: {why}");
-        }
+        let why = "STOCKADE_TEST_DOCKER and STOCKADE_TEST_IMAGE are not set: `cargo xtask test` sets them";
+        need("docker", engine.is_some(), why)?;
         engine.map(|(host, image)| Self { host, image })
     }
 
@@ -80,7 +70,8 @@ impl Engine {
         wait_for("the end of the container", || self.inspect(container).is_none().then_some(()));
     }
 
-    fn docker(&self, args: &[&str]) -> std::process::Output {
+    /// Docker's own command.
+    pub(crate) fn docker(&self, args: &[&str]) -> std::process::Output {
         let mut command = Command::new("docker");
         command.args(["--host", &self.host]).args(args).stdin(Stdio::null());
         command.output().expect("the docker command runs")

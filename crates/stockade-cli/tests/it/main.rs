@@ -3,6 +3,7 @@
 mod cancel;
 mod confirm;
 mod containers;
+mod doctor;
 mod engine;
 mod formats;
 mod input;

@@ -122,6 +122,22 @@ macro_rules! assert_page {
 }
 pub(crate) use assert_page;
 
+/// `None` when the calling test is to be skipped, which is said aloud; where `STOCKADE_TEST_REQUIRE` asks for the word
+/// it fails instead. `why` says what is missing.
+pub(crate) fn need(word: &str, is_there: bool, why: &str) -> Option<()> {
+    if is_there {
+        return Some(());
+    }
+    let required = std::env::var("STOCKADE_TEST_REQUIRE").unwrap_or_default();
+    let required = required.split(',').map(str::trim).any(|required| required == word || required == "all");
+    assert!(!required, "STOCKADE_TEST_REQUIRE asks for {word}: {why}");
+    // Not by `eprintln!`: what that prints is shown for failed tests only.
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("a test");
+    let _ = writeln!(std::io::stderr(), "skipped: {name} needs {word}: {why}");
+    None
+}
+
 /// Waits until `found` finds something.
 pub(crate) fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;

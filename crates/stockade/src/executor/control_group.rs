@@ -61,9 +61,18 @@ pub(crate) enum Version {
 /// Which controls can be had, and why others can't and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Availability {
-    pub(crate) memory: Result<Version, String>,
-    pub(crate) pids: Result<Version, String>,
-    pub(crate) cpus: Result<Version, String>,
+    pub(crate) memory: Result<Version, Unavailable>,
+    pub(crate) pids: Result<Version, Unavailable>,
+    pub(crate) cpus: Result<Version, Unavailable>,
+    /// Whether what is swapped out is held to the limit of memory, where that can be had.
+    pub(crate) counts_swap: bool,
+}
+
+/// Why a control can't be had, and what to do about it where that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unavailable {
+    pub(crate) why: String,
+    pub(crate) fix: Option<&'static str>,
 }
 
 /// A group with limits. When it is dropped, all that is left in it is killed and it is removed, which takes 0.2 s at
@@ -147,7 +156,6 @@ impl ControlGroup {
 
     /// Whether what is swapped out is held to the limit of memory. Where the kernel does not count swap for each
     /// group it is beside the limit, if the machine has any.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no policy tells of swap yet"))]
     pub(crate) fn counts_swap(&self) -> bool {
         self.memory().is_some_and(|part| match part.place.unified {
             false => v1::counts_swap(&part.directory),
@@ -252,26 +260,23 @@ impl CpuTime {
 }
 
 /// Which controls can be had, found out by making a group with each and removing it.
-#[expect(dead_code, reason = "for the report of what a machine allows, which does not ask yet")]
 pub(crate) fn available() -> Availability {
     available_by(&Kernel::this())
 }
 
 fn available_by(kernel: &Kernel) -> Availability {
-    // Limits that any group above allows.
-    let of = |limits: &GroupLimits| {
-        let made = ControlGroup::create_by(kernel, limits).map(|group| group.version());
-        made.map_err(|error| match error.hint() {
-            Some(hint) => format!("failed to {error}; {hint}"),
-            None => format!("failed to {error}"),
-        })
+    let mut counts_swap = false;
+    let mut of = |limits: &GroupLimits| {
+        let made = ControlGroup::create_by(kernel, limits);
+        let made = made.inspect(|group| counts_swap |= group.counts_swap()).map(|group| group.version());
+        made.map_err(|error| Unavailable { why: format!("failed to {error}"), fix: error.hint() })
     };
+    // Limits that any group above allows.
     let none = GroupLimits::default();
-    Availability {
-        memory: of(&GroupLimits { memory: Some(1 << 20), ..none }),
-        pids: of(&GroupLimits { pids: Some(1), ..none }),
-        cpus: of(&GroupLimits { cpus: Some(0.01), ..none }),
-    }
+    let memory = of(&GroupLimits { memory: Some(1 << 20), ..none });
+    let pids = of(&GroupLimits { pids: Some(1), ..none });
+    let cpus = of(&GroupLimits { cpus: Some(0.01), ..none });
+    Availability { memory, pids, cpus, counts_swap }
 }
 
 fn deadline() -> Instant {

@@ -1,8 +1,8 @@
 //! Executors: where blocks run. An executor is a template; a session is what it starts. Each executor finds a
 //! place, gets a runner started there and owns the byte stream to it; all the rest is the same for all.
 
-mod control_group;
-mod docker;
+pub(crate) mod control_group;
+pub(crate) mod docker;
 mod local;
 mod restartable;
 mod work_dir;

@@ -71,7 +71,7 @@ impl ControlGroupError {
             },
             Self::First(error) => match &**error {
                 Self::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                    "run it as root: control groups of the first version are nobody else's"
+                    "run it as root (`sudo`): control groups of the first version are nobody else's"
                 }
                 error => return error.hint(),
             },

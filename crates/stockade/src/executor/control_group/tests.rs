@@ -297,7 +297,12 @@ fn controllers_may_be_divided_between_the_versions() {
     let memory = (group.parts[0].path(), PathBuf::from("/sys/fs/cgroup/memory"));
     assert_eq!(group.views(), [memory]);
     let available = available_by(&fake.kernel);
-    let expected = Availability { memory: Ok(Version::V1), pids: Ok(Version::V2), cpus: Ok(Version::V2) };
+    let expected = Availability {
+        memory: Ok(Version::V1),
+        pids: Ok(Version::V2),
+        cpus: Ok(Version::V2),
+        counts_swap: false,
+    };
     assert_eq!(available, expected);
 }
 
@@ -311,10 +316,10 @@ fn group_that_no_mount_shows_is_an_error_with_a_hint() {
     let available = available_by(&fake.kernel);
     let hint = "mount control groups below /sys/fs/cgroup, those of this very namespace; a container has them with \
                 `--cgroupns private`";
-    let missing = "failed to find the control group /../x of this process: no mount of pids shows it; ";
-    assert_eq!(available.pids, Err(format!("{missing}{hint}")));
-    let missing = "failed to find the control group /gone of this process: no mount of cgroup v2 shows it; ";
-    assert_eq!(available.memory, Err(format!("{missing}{hint}")));
+    let missing = "failed to find the control group /../x of this process: no mount of pids shows it";
+    assert_eq!(available.pids, Err(Unavailable { why: missing.to_owned(), fix: Some(hint) }));
+    let missing = "failed to find the control group /gone of this process: no mount of cgroup v2 shows it";
+    assert_eq!(available.memory, Err(Unavailable { why: missing.to_owned(), fix: Some(hint) }));
 }
 
 #[test]
@@ -328,7 +333,7 @@ fn refusal_to_make_a_group_says_which_and_what_to_do() {
     let (error, hint) = refused(|_| Err(io::ErrorKind::PermissionDenied.into()));
     assert!(error.starts_with("make the control group /memory/stockade-PID-"), "{error}");
     assert!(error.ends_with(": permission denied"), "{error}");
-    assert_eq!(hint, Some("run it as root: control groups of the first version are nobody else's"));
+    assert_eq!(hint, Some("run it as root (`sudo`): control groups of the first version are nobody else's"));
     let (_, hint) = refused(|_| Err(io::ErrorKind::ReadOnlyFilesystem.into()));
     assert!(hint.unwrap().contains("--privileged"), "{hint:?}");
 }

@@ -33,6 +33,8 @@ pub(crate) struct Daemon {
     pub(crate) docker: Docker,
     /// Where it listens.
     pub(crate) address: Address,
+    /// Who named that place.
+    pub(crate) origin: Origin,
 }
 
 /// Finds a daemon and connects to it: the one at the address that was `asked` for, else the one that the
@@ -53,13 +55,13 @@ async fn first_that_answers(candidates: Vec<Candidate>) -> Result<Daemon, Unreac
     let mut tried = Vec::new();
     for Candidate { shown, origin, address } in candidates {
         let answered = match address {
-            Ok(address) => dial(&address).await.map(|docker| Daemon { docker, address }),
+            Ok(address) => dial(&address).await.map(|docker| (docker, address)),
             Err(why) => Err(Failure::Unusable(why)),
         };
         match answered {
-            Ok(daemon) => {
-                tracing::debug!(address = %daemon.address, %origin, "connected to a Docker daemon");
-                return Ok(daemon);
+            Ok((docker, address)) => {
+                tracing::debug!(%address, %origin, "connected to a Docker daemon");
+                return Ok(Daemon { docker, address, origin });
             }
             Err(failure) => tried.push(Attempt { shown, origin, failure }),
         }
@@ -109,6 +111,11 @@ impl Surroundings {
     }
 }
 
+/// Where this user's daemons have their sockets.
+pub(crate) fn runtime_dir() -> Option<PathBuf> {
+    Surroundings::from_env().runtime_dir
+}
+
 /// A place where a daemon may be.
 struct Candidate {
     /// As the user wrote it, or would.
@@ -119,7 +126,7 @@ struct Candidate {
 
 /// Who named a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Origin {
+pub(crate) enum Origin {
     /// The executor's option.
     Option,
     /// The variable.

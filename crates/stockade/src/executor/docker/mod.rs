@@ -17,7 +17,7 @@
 
 mod attach;
 mod container;
-mod daemon;
+pub(crate) mod daemon;
 mod hardening;
 mod image;
 mod inventory;
@@ -45,6 +45,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
+pub(crate) use self::options::DEFAULT_IMAGE;
 use self::{
     attach::{Attached, Complaints},
     container::{Container, Plan, Watched, Watching},

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// AutoGen's.
-const DEFAULT_IMAGE: &str = "python:3-slim";
+pub(crate) const DEFAULT_IMAGE: &str = "python:3-slim";
 
 /// Everything that was asked for.
 #[derive(Debug, Clone)]
