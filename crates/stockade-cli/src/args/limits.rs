@@ -22,7 +22,7 @@ pub(crate) struct LimitArgs {
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     cpus: Option<f64>,
 
-    /// The most processes and threads; 0 for no limit [default: 4096]
+    /// The most processes and threads; 0 for no limit [default in a container: 4096]
     #[arg(long, value_name = "NUMBER", value_parser = parse_pids_limit, allow_negative_numbers = true)]
     pids_limit: Option<u32>,
 

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use stockade::{Sandbox, SandboxLevel};
 
+use super::limits::parse_size;
+
 /// What blocks may see and do on this machine.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Sandbox on this machine")]
@@ -15,7 +17,7 @@ pub(crate) struct SandboxArgs {
     sandbox: Vec<Word>,
 
     /// Run without a sandbox: blocks have all of your rights
-    #[arg(long, conflicts_with_all = ["sandbox", "allow_read", "allow_write"])]
+    #[arg(long, conflicts_with_all = ["sandbox", "allow_read", "allow_write", "workspace_size"])]
     pub(crate) no_sandbox: bool,
 
     /// Show blocks a file or directory, read-only; repeatable
@@ -25,6 +27,10 @@ pub(crate) struct SandboxArgs {
     /// Let blocks change a file or directory; repeatable
     #[arg(long, value_name = "PATH")]
     allow_write: Vec<PathBuf>,
+
+    /// The most bytes of all files in the work directory, which blocks get a copy of: bytes, or a number with k, m or g
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, allow_negative_numbers = true)]
+    workspace_size: Option<u64>,
 }
 
 /// What a sandbox can be like.
@@ -71,7 +77,7 @@ impl SandboxArgs {
         for path in &self.allow_write {
             sandbox = sandbox.read_write(found(path, "--allow-write")?);
         }
-        Ok(sandbox)
+        Ok(self.workspace_size.into_iter().fold(sandbox, Sandbox::workspace_size))
     }
 
     /// A flag that means nothing without a sandbox.
@@ -80,6 +86,7 @@ impl SandboxArgs {
             (!self.sandbox.is_empty(), "sandbox"),
             (!self.allow_read.is_empty(), "allow-read"),
             (!self.allow_write.is_empty(), "allow-write"),
+            (self.workspace_size.is_some(), "workspace-size"),
             (self.no_sandbox, "no-sandbox"),
         ];
         given.into_iter().find(|(given, _)| *given).map(|(_, flag)| flag)

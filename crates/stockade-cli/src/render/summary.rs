@@ -3,7 +3,7 @@
 
 use std::{fmt::Write, time::Duration};
 
-use stockade::{BlockOutcome, Status};
+use stockade::{BlockOutcome, Change, Status};
 
 use super::{BAD, DIM, GOOD, PLAIN};
 use crate::{report::Report, table::Table, terminal::visible};
@@ -78,13 +78,16 @@ fn end(report: &Report, total: usize) -> String {
     }
 }
 
-/// The files that a block made or changed, by name.
+/// The files that a block made, changed or deleted, by name.
 fn files(block: &BlockOutcome) -> String {
     let mut names: Vec<String> = block
         .files
         .iter()
         .take(NAMED_FILES)
-        .map(|file| visible(&file.path.to_string_lossy()).into_owned())
+        .map(|file| {
+            let fate = if file.change == Change::Deleted { " (deleted)" } else { "" };
+            format!("{}{fate}", visible(&file.path.to_string_lossy()))
+        })
         .collect();
     match block.files.len().saturating_sub(NAMED_FILES) {
         0 if block.files_truncated => names.push("and maybe more".to_owned()),

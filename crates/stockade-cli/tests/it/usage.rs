@@ -68,11 +68,14 @@ fn help_of_run_lists_its_flags() {
       -h, --help                 Print help (see more with '--help')
 
     Sandbox on this machine:
-          --sandbox <WORD>      What the sandbox is like, one or more words: by what it holds blocks
-                                back (auto, namespaces, landlock), strict, best-effort [default: auto]
-          --no-sandbox          Run without a sandbox: blocks have all of your rights
-          --allow-read <PATH>   Show blocks a file or directory, read-only; repeatable
-          --allow-write <PATH>  Let blocks change a file or directory; repeatable
+          --sandbox <WORD>         What the sandbox is like, one or more words: by what it holds blocks
+                                   back (auto, namespaces, landlock), strict, best-effort [default:
+                                   auto]
+          --no-sandbox             Run without a sandbox: blocks have all of your rights
+          --allow-read <PATH>      Show blocks a file or directory, read-only; repeatable
+          --allow-write <PATH>     Let blocks change a file or directory; repeatable
+          --workspace-size <SIZE>  The most bytes of all files in the work directory, which blocks get a
+                                   copy of: bytes, or a number with k, m or g
 
     Network and limits:
           --network <NETWORK>          The network: none or host; in a container also bridge or the name
@@ -80,7 +83,8 @@ fn help_of_run_lists_its_flags() {
       -m, --memory <SIZE>              The most memory of all processes together: bytes, or a number
                                        with k, m or g
           --cpus <NUMBER>              The most CPU time, in CPUs: 1.5
-          --pids-limit <NUMBER>        The most processes and threads; 0 for no limit [default: 4096]
+          --pids-limit <NUMBER>        The most processes and threads; 0 for no limit [default in a
+                                       container: 4096]
           --ulimit <NAME=SOFT[:HARD]>  Limit every process: nofile=1024; on this machine nofile, fsize
                                        (bytes) and cpu (seconds); repeatable
 

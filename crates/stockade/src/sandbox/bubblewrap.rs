@@ -46,6 +46,8 @@ enum Mounted<'a> {
     ReadWrite(&'a Path),
     /// A file system in memory, that is gone with the session. The mode is octal.
     Memory(&'static str),
+    /// Likewise, of as many bytes.
+    Sized(u64),
     Link(&'a Path),
     /// Nothing to be read.
     EmptyFile,
@@ -114,6 +116,9 @@ fn mounts<'a>(view: &'a View, groups: &'a [(PathBuf, PathBuf)]) -> BTreeMap<Path
     for path in &view.read_write {
         mounts.insert(path.clone(), Mounted::ReadWrite(path));
     }
+    if let Some(bytes) = view.workspace_size {
+        mounts.insert(view.workspace.clone(), Mounted::Sized(bytes));
+    }
     let again: Vec<PathBuf> = mounts.keys().filter(|place| is_seen_anyway(place, &mounts)).cloned().collect();
     for place in again {
         mounts.remove(&place);
@@ -146,6 +151,17 @@ impl Mounted<'_> {
             Self::ReadWrite(path) => add(&["--bind".as_ref(), path.as_os_str(), place]),
             Self::Memory(mode) => {
                 add(&["--perms".as_ref(), mode.as_ref(), "--tmpfs".as_ref(), place]);
+            }
+            Self::Sized(bytes) => {
+                let bytes = OsString::from(bytes.to_string());
+                add(&[
+                    "--perms".as_ref(),
+                    "0700".as_ref(),
+                    "--size".as_ref(),
+                    &bytes,
+                    "--tmpfs".as_ref(),
+                    place,
+                ]);
             }
             Self::Link(to) => add(&["--symlink".as_ref(), to.as_os_str(), place]),
             Self::EmptyFile => add(&["--ro-bind".as_ref(), "/dev/null".as_ref(), place]),
@@ -205,6 +221,7 @@ mod tests {
             links: vec![("/home/ada/.local/bin/python3".into(), "/home/ada/.pyenv/python".into())],
             hidden: vec!["/root/secret".into()],
             read_write: vec!["/home/ada/project".into()],
+            workspace_size: None,
             home: "/home/ada".into(),
         }
     }
@@ -226,6 +243,15 @@ mod tests {
         at("--ro-bind /sys/fs/cgroup/memory/x /sys/fs/cgroup/memory");
         assert!(line.ends_with(" --remount-ro / --chdir / --"), "{line}");
         assert!(!line.contains("/root/secret"), "what is not seen needs no hiding: {line}");
+    }
+
+    #[test]
+    fn a_workspace_of_a_size_is_in_memory() {
+        let view = View { workspace_size: Some(1 << 20), ..view() };
+        let arguments = Bubblewrap::arguments(&view, SandboxNetwork::None, &[]);
+        let line = arguments.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        assert!(line.contains("--perms 0700 --size 1048576 --tmpfs /home/ada/project"), "{line}");
+        assert!(!line.contains("--bind /home/ada/project"), "{line}");
     }
 
     #[test]

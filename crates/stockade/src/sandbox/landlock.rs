@@ -88,6 +88,7 @@ impl Applied {
     pub(crate) fn missing(&self, sandbox: &Sandbox) -> Vec<(&'static str, String)> {
         let Confined { landlock, scopes, seccomp } = self.confined;
         let alone = self.level == SandboxLevel::Landlock;
+        let limits_workspace = sandbox.limits.workspace_size.is_some();
         let shares_sockets = sandbox.network == SandboxNetwork::Host && !sandbox.is_strict && !alone;
         let version = landlock.map_or("no Landlock".to_owned(), |version| format!("Landlock {version}"));
         let needs = |what: &str| format!("the kernel has {version}, and that takes {what}");
@@ -97,6 +98,11 @@ impl Applied {
             (alone && landlock.is_none_or(|version| version < 3), "files", needs("Landlock 3 (Linux 6.2)")),
             (alone && !scopes, "other processes", needs(FIRST_WITH_SCOPES)),
             (shares_sockets && !scopes, "abstract sockets of the host", needs(FIRST_WITH_SCOPES)),
+            (
+                alone && limits_workspace,
+                "workspace size",
+                "only the level of namespaces can hold it".to_owned(),
+            ),
         ];
         rows.into_iter().filter(|row| row.0).map(|(_, property, why)| (property, why)).collect()
     }
@@ -113,6 +119,7 @@ mod tests {
             links: Vec::new(),
             hidden: Vec::new(),
             read_write: vec!["/w".into()],
+            workspace_size: None,
             home: "/home/ada".into(),
         }
     }

@@ -96,6 +96,7 @@ pub(crate) struct Limits {
     pub(crate) cpu_time: Option<Duration>,
     pub(crate) open_files: Option<u64>,
     pub(crate) file_size: Option<u64>,
+    pub(crate) workspace_size: Option<u64>,
 }
 
 impl Limits {
@@ -181,8 +182,18 @@ impl Sandbox {
         self
     }
 
+    /// The most bytes that all files in the workspace may have together; writing more fails for want of space. Needs the
+    /// level of namespaces.
+    ///
+    /// The workspace is then a copy of the work_dir, of at most 10 000 files and 256 MiB, in a file system in memory of
+    /// this size. What blocks create or change is copied back after each; what they delete is reported and stays.
+    pub fn workspace_size(mut self, bytes: u64) -> Self {
+        self.limits.workspace_size = Some(bytes);
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
-        let Limits { memory, pids, cpus, cpu_time, open_files, .. } = self.limits;
+        let Limits { memory, pids, cpus, cpu_time, open_files, workspace_size, .. } = self.limits;
         let invalid =
             |option: &'static str, why: &str| Err(Error::InvalidOption { option, why: why.to_owned() });
         match () {
@@ -198,6 +209,9 @@ impl Sandbox {
             }
             () if open_files.is_some_and(|count| count < LEAST_FILES) => {
                 invalid("open_files", "must be at least 16")
+            }
+            () if workspace_size.is_some_and(|bytes| bytes < LEAST_WORKSPACE) => {
+                invalid("workspace_size", "must be at least 64 KiB")
             }
             () if self.shown().any(|path| !path.is_absolute()) => {
                 invalid("sandbox", "takes absolute paths of what is to be shown")
@@ -215,6 +229,8 @@ impl Sandbox {
 const LEAST_MEMORY: u64 = 6 << 20;
 /// The runner, its helpers and one block.
 const LEAST_PIDS: u32 = 8;
+/// A few pages of memory: a block's file and one that it makes.
+const LEAST_WORKSPACE: u64 = 64 << 10;
 /// Below it the dynamic loader fails.
 const LEAST_FILES: u64 = 16;
 

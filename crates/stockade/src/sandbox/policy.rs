@@ -66,6 +66,8 @@ pub struct SandboxLimits {
     pub open_files: Option<u64>,
     /// Bytes of each file.
     pub file_size: Option<u64>,
+    /// Bytes of all files in the workspace, which is a copy of the work_dir then.
+    pub workspace_size: Option<u64>,
 }
 
 /// The policy of a session in a sandbox.
@@ -88,7 +90,7 @@ pub(crate) fn report(
         degraded,
         read_only: view.read_only.clone(),
         read_write: view.read_write.clone(),
-        limits: limits(&sandbox.limits, groups.is_some(), applied.is_some()),
+        limits: limits(&sandbox.limits, groups.is_some(), applied.map(|applied| applied.level)),
     }
 }
 
@@ -109,6 +111,7 @@ fn enforced(
         true => vec![namespace("network"), seccomp.clone().filter(|_| !spaces || sandbox.is_strict)],
         false => Vec::new(),
     };
+    let limits_workspace = spaces && sandbox.limits.workspace_size.is_some();
     let rows = [
         ("files", vec![namespace("mount"), landlock]),
         ("network", of_network),
@@ -118,6 +121,7 @@ fn enforced(
         ("setuid files", vec![seccomp]),
         ("privileges", vec![Some("no_new_privs".to_owned()), Some("no capabilities".to_owned())]),
         ("limits", vec![groups.map(str::to_owned)]),
+        ("workspace size", vec![limits_workspace.then(|| "file system in memory".to_owned())]),
     ];
     let holds = |control: &str| !degraded.iter().any(|missing| missing.control == control);
     let controls =
@@ -138,8 +142,10 @@ fn notes(level: SandboxLevel) -> Vec<String> {
     notes.iter().map(|note| (*note).to_owned()).collect()
 }
 
-/// Those that hold: of all processes by a control group, of each by what confines it.
-fn limits(limits: &Limits, has_group: bool, is_confined: bool) -> SandboxLimits {
+/// Those that hold: of all processes by a control group, of each by what confines it, of the workspace where it can be
+/// mounted.
+fn limits(limits: &Limits, has_group: bool, level: Option<SandboxLevel>) -> SandboxLimits {
+    let is_confined = level.is_some();
     SandboxLimits {
         memory: limits.memory.filter(|_| has_group),
         pids: limits.pids.filter(|_| has_group),
@@ -147,6 +153,7 @@ fn limits(limits: &Limits, has_group: bool, is_confined: bool) -> SandboxLimits 
         cpu_time: limits.cpu_seconds().filter(|_| is_confined),
         open_files: limits.open_files.filter(|_| is_confined),
         file_size: limits.file_size.filter(|_| is_confined),
+        workspace_size: limits.workspace_size.filter(|_| level == Some(SandboxLevel::Namespaces)),
     }
 }
 
@@ -156,13 +163,19 @@ mod tests {
 
     #[test]
     fn a_limit_is_told_only_where_something_holds_it() {
-        let asked = Limits { memory: Some(1 << 30), open_files: Some(64), ..Limits::default() };
-        let told = |has_group, is_confined| {
-            let told = limits(&asked, has_group, is_confined);
-            (told.memory, told.open_files)
+        let asked = Limits {
+            memory: Some(1 << 30),
+            open_files: Some(64),
+            workspace_size: Some(1 << 20),
+            ..Limits::default()
         };
-        assert_eq!(told(true, true), (Some(1 << 30), Some(64)));
-        assert_eq!(told(false, true), (None, Some(64)));
-        assert_eq!(told(true, false), (Some(1 << 30), None));
+        let told = |has_group, level| {
+            let told = limits(&asked, has_group, level);
+            (told.memory, told.open_files, told.workspace_size)
+        };
+        let (spaces, landlock) = (Some(SandboxLevel::Namespaces), Some(SandboxLevel::Landlock));
+        assert_eq!(told(true, spaces), (Some(1 << 30), Some(64), Some(1 << 20)));
+        assert_eq!(told(false, landlock), (None, Some(64), None));
+        assert_eq!(told(true, None), (Some(1 << 30), None, None));
     }
 }

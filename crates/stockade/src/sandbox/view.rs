@@ -96,6 +96,8 @@ pub(crate) struct View {
     pub(crate) hidden: Vec<PathBuf>,
     /// Changed too, the workspace included.
     pub(crate) read_write: Vec<PathBuf>,
+    /// The bytes of a workspace that is not shared with this host, where namespaces allow that.
+    pub(crate) workspace_size: Option<u64>,
     /// Where the code's own home is.
     pub(crate) home: PathBuf,
 }
@@ -153,6 +155,7 @@ impl View {
             links: shown.links,
             hidden: secrets::beneath(Path::new(ETC)),
             read_write: without_repetition(read_write),
+            workspace_size: sandbox.limits.workspace_size,
             home: home.unwrap_or_else(|| NO_HOME.into()),
         })
     }
@@ -329,6 +332,7 @@ mod tests {
             links: Vec::new(),
             hidden: vec![path("two"), path("deep/three")],
             read_write: Vec::new(),
+            workspace_size: None,
             home: PathBuf::new(),
         };
         let mut seen = view.visible_parts(folder.path());

@@ -14,3 +14,4 @@ mod stopping;
 mod support;
 mod virtual_env;
 mod work_dir;
+mod workspace_size;

@@ -189,10 +189,8 @@ impl Start<'_> {
         }
         client.close();
         ended.cancelled().await;
-        let why: Vec<String> = missing
-            .into_iter()
-            .map(|(property, why)| format!("{property} can't be kept apart: {why}"))
-            .collect();
+        let why: Vec<String> =
+            missing.into_iter().map(|(property, why)| format!("{property} can't be held: {why}")).collect();
         let hint =
             "use a newer kernel, or `apt-get install bubblewrap` for the level of namespaces".to_owned();
         Ok(Tried::Refused(Refused { level: applied.level, why: why.join("; "), hint }))
@@ -279,11 +277,13 @@ impl Start<'_> {
         };
         let policy =
             sandbox::report(self.sandbox, &self.view, applied.as_ref(), groups.as_deref(), self.degraded);
+        let is_copied = policy.limits.workspace_size.is_some();
         let info = SessionInfo {
             policy: Policy { sandbox: Some(policy), ..Policy::default() },
             ..SessionInfo::new(KIND, self.work_dir.path.clone())
         };
-        Ok(Session::new(client, info, self.options.session.defaults(), ended))
+        let session = Session::new(client, info, self.options.session.defaults(), ended);
+        if is_copied { session.with_copies().await } else { Ok(session) }
     }
 }
 
