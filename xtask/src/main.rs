@@ -2,6 +2,8 @@
 //! and cargo are enough. Owns the list of commands; what they run is in `commands`, what the tests need of the
 //! machine in `setup` and `containers`.
 
+#[cfg(test)]
+mod citations;
 mod commands;
 mod containers;
 mod debian;
