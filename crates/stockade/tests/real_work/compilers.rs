@@ -9,7 +9,7 @@ work! {
     [namespaces landlock]
     a_program_of_two_files_is_compiled_and_run
     a_shared_library_is_compiled_and_loaded_into_python
-    a_crate_is_made_built_and_tested
+    a_crate_is_made_built_and_run
 }
 
 fn has_compiler(place: Place) -> bool {
@@ -77,13 +77,13 @@ async fn a_shared_library_is_compiled_and_loaded_into_python(place: Place) {
 }
 
 /// By the toolchain on PATH, which as a rule lies in a home.
-async fn a_crate_is_made_built_and_tested(place: Place) {
+async fn a_crate_is_made_built_and_run(place: Place) {
     // Who runs these tests has one; an ordinary user may have none.
     if !has_compiler(place) || !need::works("cargo", &["--version"]) {
         return;
     }
     let session = place.start().await;
     let code = "set -e\ncargo new --quiet --vcs none hello\ncd hello\n\
-                cargo run --quiet --offline\ncargo test --quiet --offline 2>&1 | grep -c 'test result: ok' || true";
-    prints(&session, sh(code), "Hello, world!\n1\n").await;
+                cargo run --quiet --offline";
+    prints(&session, sh(code), "Hello, world!\n").await;
 }

@@ -1,5 +1,7 @@
 //! Python's packages and environments. The wheel that is installed is made by the code, for no registry is needed then.
 
+use std::{fs, os::unix::fs::PermissionsExt};
+
 use stockade::{Error, Functions};
 
 use crate::{
@@ -16,10 +18,9 @@ work! {
 
 work! {
     [namespaces landlock]
-    the_sessions_virtual_environment_is_used_and_not_changed
-    the_sessions_virtual_environment_is_changed_where_that_is_allowed
-    functions_get_the_packages_that_they_need
+    the_sessions_virtual_environment_is_used_and_changed_only_where_that_is_allowed
     the_environment_that_uv_makes_is_used
+    tools_are_found_where_the_user_has_installed_them
 }
 
 /// Makes `given-1.0-py3-none-any.whl`, with a module and a program.
@@ -89,7 +90,7 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a directory can be made")
 }
 
-async fn the_sessions_virtual_environment_is_used_and_not_changed(place: Place) {
+async fn the_sessions_virtual_environment_is_used_and_changed_only_where_that_is_allowed(place: Place) {
     if !place.has_python(NEEDED) {
         return;
     }
@@ -98,50 +99,23 @@ async fn the_sessions_virtual_environment_is_used_and_not_changed(place: Place) 
     let session = start(place.builder().virtual_env(&environment)).await;
     let expected = format!("{}\n", environment.display());
     prints(&session, python("import sys; print(sys.prefix)"), &expected).await;
-    prints(&session, sh("python -c 'import sys; print(sys.prefix)'"), &expected).await;
     prints(&session, sh("command -v pip"), &format!("{}/bin/pip\n", environment.display())).await;
     prints(&session, python(MAKE_WHEEL), "").await;
     let denied = if place == LANDLOCK { "Permission denied" } else { "Read-only file system" };
     fails(&session, sh(INSTALL), denied).await;
-}
 
-async fn the_sessions_virtual_environment_is_changed_where_that_is_allowed(place: Place) {
-    if !place.has_python(NEEDED) {
-        return;
-    }
-    let folder = folder();
-    let environment = folder.path().canonicalize().expect("it is there").join("env");
-    // It has to be there to be shown.
-    start(place.builder().virtual_env(&environment)).await.stop().await.expect("it stops");
-    let sandbox = place.sandbox().read_write(&environment);
-    let session = start(place.builder().sandbox(sandbox).virtual_env(&environment)).await;
-    prints(&session, python(MAKE_WHEEL), "").await;
-    prints(&session, sh(format!("{INSTALL} && given")), "given\n").await;
-    prints(&session, python("import given; given.main()"), "given\n").await;
-}
-
-async fn functions_get_the_packages_that_they_need(place: Place) {
-    if !place.has_python(NEEDED) {
-        return;
-    }
-    let folder = folder();
-    let path = folder.path().canonicalize().expect("it is there");
-    let environment = path.join("env");
-    let wheels = place.builder().work_dir(path.join("wheels"));
-    let session = start(wheels).await;
-    prints(&session, python(MAKE_WHEEL), "").await;
-    session.stop().await.expect("it stops");
-    start(place.builder().virtual_env(&environment)).await.stop().await.expect("it stops");
-
+    // Functions install their packages into it.
     let functions = Functions::new("import given\ndef run():\n    given.main()\n").packages(["given"]);
+    let wheels = session.work_dir();
     let builder = place.builder().virtual_env(&environment).functions(functions);
-    let builder = builder.env("PIP_NO_INDEX", "1").env("PIP_FIND_LINKS", path.join("wheels"));
-    let sandbox = place.sandbox().read_only(path.join("wheels"));
+    let builder = builder.env("PIP_NO_INDEX", "1").env("PIP_FIND_LINKS", wheels);
+    let sandbox = place.sandbox().read_only(wheels);
     let refused = builder.clone().sandbox(sandbox.clone()).build().expect("valid").start().await;
     let refused = refused.expect_err("the environment is not to be changed");
-    assert!(matches!(refused, Error::PipInstall { .. }), "{refused}");
+    assert!(matches!(&refused, Error::PipInstall { output } if output.contains(denied)), "{refused}");
     let session = start(builder.sandbox(sandbox.read_write(&environment))).await;
     prints(&session, python("from functions import run\nrun()"), "given\n").await;
+    prints(&session, sh("given"), "given\n").await;
 }
 
 async fn the_environment_that_uv_makes_is_used(place: Place) {
@@ -163,4 +137,19 @@ print('run')
 END
 uv run --quiet --offline --no-project script.py";
     assert_eq!(output(&session, sh(code)).await, "given\nrun\n");
+}
+
+/// Those that are no interpreters of any language too.
+async fn tools_are_found_where_the_user_has_installed_them(place: Place) {
+    let folder = folder();
+    let path = folder.path().canonicalize().expect("it is there");
+    fs::create_dir(path.join("bin")).expect("made");
+    for tool in ["git", "uv"] {
+        let program = path.join("bin").join(tool);
+        fs::write(&program, format!("#!/bin/sh\nexec cat {}/share", path.display())).expect("written");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("ours");
+    }
+    fs::write(path.join("share"), "ours\n").expect("written");
+    let builder = place.builder().env("PATH", format!("{}/bin:/usr/bin:/bin", path.display()));
+    prints(&start(builder).await, sh("git && uv"), "ours\nours\n").await;
 }
