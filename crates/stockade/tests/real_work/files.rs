@@ -1,7 +1,7 @@
 //! Files: databases, temporary ones, large ones, locks, links and archives.
 
 use crate::{
-    places::{DOCKER, Place, bash, prints},
+    places::{DOCKER, Place, fails, is_noted, prints},
     support::{need, python, sh},
 };
 
@@ -20,6 +20,11 @@ work! {
 work! {
     [namespaces docker]
     shared_memory_and_the_usual_temporary_folders_are_there
+}
+
+work! {
+    [landlock]
+    what_knows_no_folder_but_tmp_fails_with_a_clear_error_and_is_noted
 }
 
 work! {
@@ -100,6 +105,20 @@ for folder in '/tmp', '/var/tmp', '/dev/shm':
     let session = place.start().await;
     prints(&session, python(code), &"b'data' 0o41777\n".repeat(3)).await;
     prints(&session, sh("cat /tmp/data /dev/shm/data | wc -c"), "2097152\n").await;
+}
+
+async fn what_knows_no_folder_but_tmp_fails_with_a_clear_error_and_is_noted(place: Place) {
+    let session = place.start().await;
+    let denied = "PermissionError: [Errno 13] Permission denied: '/";
+    for code in ["open('/tmp/data', 'w')", "open('/dev/shm/data', 'w')", "import os\nos.listdir('/')"] {
+        fails(&session, python(code), denied).await;
+    }
+    if need::has_program("cc", "cc", &["--version"]) {
+        let code = "echo '#include <stdio.h>\nint main(void) { return tmpfile() ? 0 : (perror(\"tmpfile\"), 1); }' >file.c\n\
+                    cc -o file file.c && ./file";
+        fails(&session, sh(code), "tmpfile: Permission denied").await;
+    }
+    assert!(is_noted(&session, "what knows no other place than /tmp"), "{:?}", session.info());
 }
 
 const LARGE: &str = "
@@ -262,9 +281,5 @@ async fn temporary_files_are_made_by_other_languages(place: Place) {
         if need::has_program(word, language, arguments) {
             prints(&session, stockade::CodeBlock::new(language, code), "1\n").await;
         }
-    }
-    if need::has_program("bash", "bash", &["--version"]) {
-        let here = format!("wc -c <<'END'\n{}END\n", "x".repeat(99).as_str().to_owned().repeat(1) + "\n");
-        prints(&session, bash(&here), "100\n").await;
     }
 }

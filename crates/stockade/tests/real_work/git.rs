@@ -1,6 +1,9 @@
 //! Repositories in the workspace.
 
-use crate::{places::Place, support::sh};
+use crate::{
+    places::Place,
+    support::{output, sh},
+};
 
 work! {
     [namespaces landlock]
@@ -43,6 +46,6 @@ async fn a_repository_is_made_branched_merged_cloned_and_collected(place: Place)
     if !place.has("git", "git", &["--version"]) {
         return;
     }
-    let printed = crate::support::output(&place.start().await, sh(WORK)).await;
+    let printed = output(&place.start().await, sh(WORK)).await;
     assert!(printed.starts_with(expected) && printed.ends_with("\nAda\n"), "{printed}");
 }

@@ -1,6 +1,9 @@
 //! What shells are used for: streams, background jobs, substitutions, and the tools around them.
 
-use crate::places::{Place, bash};
+use crate::{
+    places::{Place, bash, fails, is_noted},
+    support::{output, python},
+};
 
 work! {
     [namespaces landlock docker]
@@ -10,6 +13,11 @@ work! {
     a_named_pipe_connects_two_jobs
     tools_for_text_and_files_work
     tools_tell_of_the_system
+}
+
+work! {
+    [landlock]
+    a_terminal_is_refused_with_a_clear_error_and_that_is_noted
 }
 
 work! {
@@ -158,7 +166,16 @@ print(os.waitpid(pid, 0)[1], b'/dev/pts/' in seen, b'got typed' in seen)
 
 async fn terminals_of_its_own_can_be_opened(place: Place) {
     if place.has_python("pty") {
-        place.prints(crate::support::python(TERMINAL), "0 True True\n").await;
+        place.prints(python(TERMINAL), "0 True True\n").await;
+    }
+}
+
+async fn a_terminal_is_refused_with_a_clear_error_and_that_is_noted(place: Place) {
+    if place.has_python("pty") {
+        let session = place.start().await;
+        fails(&session, python("import os\nos.openpty()"), "PermissionError: [Errno 13] Permission denied")
+            .await;
+        assert!(is_noted(&session, "no terminal can be opened"), "{:?}", session.info());
     }
 }
 
@@ -166,7 +183,7 @@ async fn all_that_is_there_can_be_looked_through(place: Place) {
     let code = "ls / | grep -x usr; find / -maxdepth 2 -name os-release 2>/dev/null; du -s /tmp | cut -f 2; \
                 ps -e >/dev/null 2>&1 || ls /proc | grep -c '^1$'";
     if has_bash(place) {
-        let printed = crate::support::output(&place.start().await, bash(code)).await;
+        let printed = output(&place.start().await, bash(code)).await;
         assert!(printed.starts_with("usr\n/etc/os-release\n/tmp\n"), "{printed}");
     }
 }
