@@ -6,7 +6,7 @@ use stockade::{Error, Functions};
 
 use crate::{
     places::{LANDLOCK, Place, fails, prints, start},
-    support::{output, python, sh},
+    support::{need, output, python, sh},
 };
 
 work! {
@@ -120,7 +120,7 @@ async fn the_sessions_virtual_environment_is_used_and_changed_only_where_that_is
 
 async fn the_environment_that_uv_makes_is_used(place: Place) {
     // Not a part of Debian, and so nothing that is required.
-    if !crate::support::need::works("uv", &["--version"]) {
+    if !need::happens_to_have("uv", &["--version"]) {
         return;
     }
     let session = place.start().await;
