@@ -28,13 +28,13 @@ struct Need {
     packages: &'static [&'static str],
 }
 
+const PYTHON: &[&str] = &["-c", "import venv, ensurepip, pip"];
+const PYTHON_PACKAGES: &[&str] = &["python3", "python3-venv", "python3-pip"];
+
 const NEEDS: &[Need] = &[
-    Need {
-        word: "python",
-        program: "python3",
-        probe: &["-c", "import venv, ensurepip"],
-        packages: &["python3", "python3-venv"],
-    },
+    Need { word: "python", program: "python3", probe: PYTHON, packages: PYTHON_PACKAGES },
+    // An ordinary user has no way to what root's PATH leads to.
+    Need { word: "python", program: "/usr/bin/python3", probe: PYTHON, packages: PYTHON_PACKAGES },
     Need { word: "bash", program: "bash", probe: &["--version"], packages: &["bash"] },
     Need { word: "perl", program: "perl", probe: &["-v"], packages: &["perl"] },
     Need { word: "cc", program: "cc", probe: &["--version"], packages: &["gcc", "libc6-dev"] },
@@ -43,6 +43,13 @@ const NEEDS: &[Need] = &[
     Need { word: "ruby", program: "ruby", probe: &["--version"], packages: &["ruby"] },
     Need { word: "lua", program: "lua", probe: &["-v"], packages: &["lua5.4"] },
     Need { word: "bubblewrap", program: "bwrap", probe: &["--version"], packages: &["bubblewrap"] },
+    Need { word: "git", program: "git", probe: &["--version"], packages: &["git"] },
+    Need {
+        word: "matplotlib",
+        program: "/usr/bin/python3",
+        probe: &["-c", "import matplotlib"],
+        packages: &["python3-matplotlib"],
+    },
     Need { word: "php", program: "php", probe: &["--version"], packages: &["php-cli"] },
 ];
 

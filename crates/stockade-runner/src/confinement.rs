@@ -54,7 +54,7 @@ pub(crate) struct Confiner {
 impl Confiner {
     /// Prepares what was asked for.
     pub(crate) fn new(wanted: &Confinement, raise_score: bool) -> Result<Self, ConfinementError> {
-        Ok(Self { domain: domain::prepare(wanted)?, filters: calls::filters(wanted.sockets)?, raise_score })
+        Ok(Self { domain: domain::prepare(wanted)?, filters: calls::filters(wanted)?, raise_score })
     }
 
     /// Confines this process, which has one thread, and whatever it will start.

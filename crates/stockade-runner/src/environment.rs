@@ -44,10 +44,13 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 pub(crate) struct Environment(BTreeMap<OsString, OsString>);
 
 impl Environment {
-    /// The runner's own variables over the quieting ones.
+    /// The runner's own variables over the quieting ones, but for those that name its directory, which is no block's.
     pub(crate) fn of_this_process() -> Self {
         let quiet = QUIET.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let mut variables: BTreeMap<_, _> = quiet.chain(std::env::vars_os()).collect();
+        for directory in ["PWD", "OLDPWD"] {
+            variables.remove(OsStr::new(directory));
+        }
         variables.entry("PATH".into()).or_insert_with(|| DEFAULT_PATH.into());
         Self(variables)
     }

@@ -8,11 +8,11 @@ mod table;
 
 use seccompiler::{BackendError, BpfProgram, apply_filter};
 
-use crate::wire::message::Sockets;
+use crate::wire::message::Confinement;
 
 /// The filters that together deny what is denied. None for an architecture that has no table.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
-pub(super) fn filters(sockets: Sockets) -> Result<Vec<BpfProgram>, BackendError> {
+pub(super) fn filters(wanted: &Confinement) -> Result<Vec<BpfProgram>, BackendError> {
     use seccompiler::{SeccompAction, SeccompFilter, TargetArch};
     #[cfg(target_arch = "x86_64")]
     const HERE: TargetArch = TargetArch::x86_64;
@@ -21,11 +21,15 @@ pub(super) fn filters(sockets: Sockets) -> Result<Vec<BpfProgram>, BackendError>
     #[cfg(target_arch = "riscv64")]
     const HERE: TargetArch = TargetArch::riscv64;
 
+    let mut refused = table::refused()?;
+    if !wanted.own_namespaces {
+        refused.extend(table::shared()?);
+    }
     let tables = [
-        (table::refused()?, libc::EPERM),
+        (refused, libc::EPERM),
         // As an older kernel has it: libraries then use what came before.
         (table::unknown(), libc::ENOSYS),
-        (table::sockets(sockets)?, libc::EACCES),
+        (table::sockets(wanted.sockets)?, libc::EACCES),
     ];
     let compile = |(rules, errno): (table::Rules, i32)| {
         let (allow, deny) = (SeccompAction::Allow, SeccompAction::Errno(errno.unsigned_abs()));
@@ -36,7 +40,7 @@ pub(super) fn filters(sockets: Sockets) -> Result<Vec<BpfProgram>, BackendError>
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
-pub(super) fn filters(_: Sockets) -> Result<Vec<BpfProgram>, BackendError> {
+pub(super) fn filters(_: &Confinement) -> Result<Vec<BpfProgram>, BackendError> {
     Ok(Vec::new())
 }
 

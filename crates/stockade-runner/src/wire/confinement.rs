@@ -23,6 +23,10 @@ pub struct Confinement {
     pub devices: Vec<ByteBuf>,
     /// Which sockets can be made.
     pub sockets: Sockets,
+    /// The place has namespaces of its own for processes and for objects of System V's and POSIX's communication between
+    /// them (shared memory, semaphores, queues). Without, those objects can't be used and nobody's priority be set by
+    /// number, for both would be others'.
+    pub own_namespaces: bool,
     /// Of each process.
     pub limits: ProcessLimits,
 }

@@ -30,8 +30,9 @@ const ISOLATION: &[&str] = &[
     "--as-pid-1",
     "--new-session",
     "--die-with-parent",
+    // A name that leads to this machine without a network: much that is spread over processes looks up its own.
     "--hostname",
-    "stockade",
+    "localhost",
 ];
 
 /// Where it is.

@@ -5,6 +5,7 @@
 use std::{
     ffi::OsStr,
     fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -54,6 +55,7 @@ impl Shown {
                 (true, Some(toolchains)) => {
                     self.show(toolchains.to_owned());
                     self.show(real.clone());
+                    self.names(found);
                 }
                 _ => self.show(installation(&real, homes)),
             }
@@ -78,6 +80,20 @@ impl Shown {
     fn link(&mut self, link: &Path, to: &Path) {
         if !self.is_shown(link) && !self.links.iter().any(|(known, _)| known == link) {
             self.links.push((link.to_owned(), to.to_owned()));
+        }
+    }
+
+    /// Shows a program by all names that it has in its folder: those of other tools, which it becomes.
+    fn names(&mut self, program: &Path) {
+        let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
+        let (Some(folder), Ok(own)) = (program.parent(), identity(program)) else { return };
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        for name in entries.filter(|path| identity(path).is_ok_and(|other| other == own)) {
+            match name.canonicalize() {
+                Ok(real) if real != name => self.link(&name, &real),
+                Ok(_) => self.show(name),
+                Err(_) => {}
+            }
         }
     }
 
@@ -224,10 +240,17 @@ mod tests {
         let home = Home::new();
         let rustup = home.put(".cargo/bin/rustup");
         let rustc = home.link(".cargo/bin/rustc", &rustup);
+        let cargo = home.link(".cargo/bin/cargo", &rustup);
+        home.put(".cargo/bin/another");
         home.put(".cargo/credentials.toml");
-        let shown = home.shown(&rustc);
+        let mut shown = home.shown(&rustc);
         assert_eq!(shown.paths, [home.path(".rustup"), rustup.clone()]);
-        assert_eq!(shown.links, [(rustc, rustup)]);
+        shown.links.sort();
+        assert_eq!(
+            shown.links,
+            [(cargo, rustup.clone()), (rustc, rustup)],
+            "all of its names, and no other program"
+        );
     }
 
     #[test]

@@ -56,6 +56,7 @@ pub(crate) fn confinement(
         writable: bytes(writable.chain(own(OWN_FOLDERS))),
         devices: bytes(DEVICES.iter().map(PathBuf::from).chain(own(OWN_DEVICES))),
         sockets: sockets(sandbox, level),
+        own_namespaces: level != SandboxLevel::Landlock,
         limits: process_limits(&sandbox.limits),
     }
 }
@@ -134,6 +135,7 @@ mod tests {
         assert_eq!(texts(&rules.writable), ["/w", "/home/ada", "/tmp", "/var/tmp", "/dev/shm"]);
         assert_eq!(texts(&rules.readable), ["/usr", "/bin", "/proc"]);
         assert_eq!((texts(&rules.listable), rules.sockets), (vec!["/"], Sockets::Local));
+        assert!(rules.own_namespaces);
     }
 
     #[test]
@@ -143,6 +145,7 @@ mod tests {
         assert_eq!(texts(&rules.writable), ["/w", "/tmp/private"]);
         assert!(!texts(&rules.devices).contains(&"/dev/pts"));
         assert_eq!(rules.sockets, Sockets::Pairs);
+        assert!(!rules.own_namespaces, "queues and shared memory are others' too");
     }
 
     #[test]

@@ -134,8 +134,9 @@ fn notes(level: SandboxLevel) -> Vec<String> {
         SandboxLevel::Auto | SandboxLevel::Namespaces => &[],
         SandboxLevel::Landlock => &[
             "names and arguments of other processes are visible in /proc",
-            "/tmp and /dev/shm are out of reach: TMPDIR names a private folder, and what needs named semaphores \
-             (Python's multiprocessing locks and pools) fails",
+            "/tmp and /dev/shm are out of reach: TMPDIR names a private folder; what knows no other place than /tmp \
+             (C's tmpfile, Java) fails, and so does what needs named semaphores (Python's multiprocessing locks and pools)",
+            "no terminal can be opened, and / can't be listed",
             "servers and clients of any kind fail, on this very host too: there are no sockets but connected pairs",
         ],
     };

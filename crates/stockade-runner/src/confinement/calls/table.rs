@@ -107,6 +107,35 @@ const SET_ID: [u32; 2] = [libc::S_ISUID, libc::S_ISGID];
 /// Flags that make a file. The second consists of two, of which the other says only that it is a directory.
 const MAKES: [u32; 2] = [libc::O_CREAT as u32, (libc::O_TMPFILE & !libc::O_DIRECTORY) as u32];
 
+/// Objects that only a namespace keeps apart: shared memory, semaphores and queues of System V and POSIX.
+const SHARED: &[c_long] = &[
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
+    libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+];
+
+/// Calls that set how a process is scheduled, which is the first argument; 0 is the caller.
+const SCHEDULING: &[c_long] = &[
+    libc::SYS_sched_setaffinity,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setattr,
+];
+
+/// "This process" of the two calls that set priorities also of groups and users: the first argument is the kind.
+const PRIORITIES: &[(c_long, u32)] =
+    &[(libc::SYS_setpriority, libc::PRIO_PROCESS as u32), (libc::SYS_ioprio_set, 1)];
+
 /// Flags for a namespace; the one for time can't be asked for in a clone.
 const NAMESPACES: [i32; 7] = [
     libc::CLONE_NEWNS,
@@ -143,6 +172,19 @@ pub(super) fn refused() -> Result<Rules, BackendError> {
     for &(call, flags) in OPENS {
         let makes = |flag| SET_ID.map(|bit| vec![has(flags, flag), has(flags + 1, bit)]);
         rules.extend([when(call, MAKES.into_iter().flat_map(makes))?]);
+    }
+    Ok(rules)
+}
+
+/// What is refused with EPERM where processes and objects of others can be named: any user's may be used by himself, and
+/// the code is his.
+pub(super) fn shared() -> Result<Rules, BackendError> {
+    let mut rules: Rules = SHARED.iter().map(|call| always(*call)).collect();
+    for &call in SCHEDULING {
+        rules.extend([when(call, [vec![is_not(0, 0)]])?]);
+    }
+    for &(call, process) in PRIORITIES {
+        rules.extend([when(call, [vec![is_not(0, process)], vec![is_not(1, 0)]])?]);
     }
     Ok(rules)
 }

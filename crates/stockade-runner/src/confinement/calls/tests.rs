@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use seccompiler::sock_filter;
 
 use super::*;
+use crate::wire::message::Sockets;
 
 const X86_64: u32 = 0xc000_003e;
 const I386: u32 = 0x4000_0003;
@@ -58,8 +59,17 @@ fn run(filter: &[sock_filter], data: &seccomp_data) -> u32 {
     }
 }
 
+/// In a place with namespaces.
+fn wanted(sockets: Sockets) -> Confinement {
+    Confinement { sockets, own_namespaces: true, ..Confinement::default() }
+}
+
+fn compiled(wanted: &Confinement) -> Vec<BpfProgram> {
+    filters(wanted).expect("the tables compile")
+}
+
 fn answer(sockets: Sockets, nr: c_long, args: &[u64]) -> u32 {
-    answer_of(&filters(sockets).expect("the tables compile"), X86_64, nr, args)
+    answer_of(&compiled(&wanted(sockets)), X86_64, nr, args)
 }
 
 fn refused(errno: i32) -> u32 {
@@ -216,8 +226,38 @@ fn pairs_are_of_two_that_can_reach_nobody_else() {
 }
 
 #[test]
+fn what_others_share_is_out_of_reach_where_no_namespace_keeps_it_apart() {
+    let alone = compiled(&Confinement::default());
+    let calls: [(c_long, &[u64]); 9] = [
+        (libc::SYS_shmget, &[0x1234, 64, 0o600]),
+        (libc::SYS_semop, &[1]),
+        (libc::SYS_msgget, &[]),
+        (libc::SYS_mq_open, &[]),
+        (libc::SYS_sched_setaffinity, &[123]),
+        (libc::SYS_sched_setattr, &[123 | GARBAGE]),
+        (libc::SYS_setpriority, &[0, 123, 19]),
+        // All processes of this user.
+        (libc::SYS_setpriority, &[2, 0, 19]),
+        (libc::SYS_ioprio_set, &[1, 123]),
+    ];
+    for (call, args) in calls {
+        assert_eq!(answer_of(&alone, X86_64, call, args), refused(libc::EPERM), "{call} {args:x?}");
+        assert_allowed(call, args);
+    }
+    let own: [(c_long, &[u64]); 4] = [
+        (libc::SYS_sched_setaffinity, &[0]),
+        (libc::SYS_sched_setscheduler, &[GARBAGE]),
+        (libc::SYS_setpriority, &[0, 0, 19]),
+        (libc::SYS_ioprio_set, &[1, GARBAGE]),
+    ];
+    for (call, args) in own {
+        assert_eq!(answer_of(&alone, X86_64, call, args), ALLOWED, "{call} {args:x?}");
+    }
+}
+
+#[test]
 fn another_architecture_is_killed() {
-    let filters = filters(Sockets::Local).expect("the tables compile");
+    let filters = compiled(&wanted(Sockets::Local));
     assert_eq!(answer_of(&filters, I386, 20, &[]), KILLED);
     assert_eq!(answer_of(&filters, X86_64, 20, &[]), ALLOWED);
 }

@@ -61,6 +61,9 @@ pub struct LocalCommandLineCodeExecutor {
     options: Options,
 }
 
+/// What code calls as it calls interpreters: installed where those are, in a home too.
+const TOOLS: &[&str] = &["git", "uv"];
+
 /// Puts together a [`LocalCommandLineCodeExecutor`].
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build`"]
@@ -83,11 +86,14 @@ impl Options {
         self.session.variable("PATH").or_else(|| env::var_os("PATH")).unwrap_or_default()
     }
 
-    /// The programs that run blocks, by name.
+    /// The programs that run blocks, by name, and that these call.
     fn programs(&self) -> Vec<String> {
         let languages = Languages::new(self.session.languages.clone());
         let commands = languages.iter().flat_map(|language| &language.commands);
-        commands.map(|command| command.program.clone()).collect()
+        commands
+            .map(|command| command.program.clone())
+            .chain(TOOLS.iter().map(|&tool| tool.to_owned()))
+            .collect()
     }
 }
 

@@ -73,6 +73,11 @@ impl Launch {
         self.variables.push((name.into(), value.into()));
     }
 
+    /// Whether a variable is set.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.variables.iter().any(|(known, _)| known == name)
+    }
+
     pub(super) fn unset(&mut self, name: &str) {
         self.variables.retain(|(known, _)| known != name);
     }

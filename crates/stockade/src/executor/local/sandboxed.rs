@@ -30,6 +30,9 @@ const MANAGERS: &[(&str, &str)] = &[
     ("RUSTUP_HOME", ".rustup"),
 ];
 
+/// What tar takes for root, who may not give files to others here: what it does for everybody else.
+const TAR: &str = "TAR_OPTIONS";
+
 /// A start that is under way.
 struct Start<'a> {
     options: &'a Options,
@@ -227,6 +230,9 @@ impl Start<'_> {
     fn launch(&self) -> Launch {
         let mut launch = Launch::plain(&self.options.inherit_env, self.work_dir.temporary.clone());
         launch.kept.group = self.group.clone();
+        if rustix::process::geteuid().is_root() && !launch.has(TAR) {
+            launch.set(TAR, "--no-same-owner --no-same-permissions");
+        }
         launch
     }
 
@@ -245,12 +251,14 @@ impl Start<'_> {
         let mut launch = self.launch();
         for (variable, folder) in MANAGERS {
             let folder = self.view.home.join(folder);
-            if folder.is_dir() && !launch.variables.iter().any(|(name, _)| name == variable) {
+            if folder.is_dir() && !launch.has(variable) {
                 launch.set(variable, folder);
             }
         }
         launch.set("HOME", private.path().join(HOME));
         launch.set("TMPDIR", private.path().join(TMP));
+        // zsh's own, for here-documents.
+        launch.set("TMPPREFIX", private.path().join(TMP).join("zsh"));
         launch
     }
 

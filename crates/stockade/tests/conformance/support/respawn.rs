@@ -33,8 +33,14 @@ impl Respawned {
     /// Starts it; `test` is the full name of the test that asks.
     pub(crate) fn new(test: &str) -> Self {
         let mut command = Command::new(env::current_exe().expect("this program has a path"));
+        command.stdin(Stdio::null());
+        Self::by(command, test)
+    }
+
+    /// Starts it by a command that becomes this program with the arguments that are added.
+    pub(crate) fn by(mut command: Command, test: &str) -> Self {
         command.args([test, "--exact", "--nocapture"]).env(ROLE, "yes");
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
         let stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
         Self { child, stdout }
     }
