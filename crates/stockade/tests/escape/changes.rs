@@ -52,9 +52,9 @@ attempts! {
         a_symbolic_link_leads_to_no_file_to_change: change("overwrite(link_to(target))", "SECRET"),
         the_root_of_this_process_leads_to_no_file_to_change: change("overwrite('/proc/self/root' + target)", "SECRET"),
         the_root_of_a_host_process_leads_to_no_file_to_change:
-            Attempt::new("overwrite(f'/proc/{target}/root' + SECRET)", "VICTIM").open(),
+            Attempt::new("overwrite(f'/proc/{target}/root' + SECRET)", "VICTIM"),
         the_directory_of_a_host_process_is_not_written_to:
-            Attempt::new("opened(f'/proc/{target}/cwd/.', os.O_PATH | os.O_DIRECTORY); open(f'/proc/{target}/cwd/' + HIDDEN.lstrip('/') + '/put', 'x')", "VICTIM").open(),
+            Attempt::new("opened(f'/proc/{target}/cwd/.', os.O_PATH | os.O_DIRECTORY); open(f'/proc/{target}/cwd/' + HIDDEN.lstrip('/') + '/put', 'x')", "VICTIM"),
         a_descriptor_of_a_name_is_not_made_one_to_write: change("overwrite(via(target))", "SECRET"),
         a_descriptor_to_read_is_not_made_one_to_write:
             change("handle = os.open(target, os.O_RDONLY); overwrite(f'/proc/self/fd/{handle}')", "SHOWN"),

@@ -41,10 +41,10 @@ attempts! {
     }
     // Without namespaces there are no sockets at all.
     [landlock] {
-        no_socket_of_the_internet_is_made: family("socket.socket(socket.AF_INET, socket.SOCK_STREAM)").open(),
-        no_datagram_socket_is_made: family("socket.socket(socket.AF_INET, socket.SOCK_DGRAM)").open(),
-        no_socket_of_the_newer_protocol_is_made: family("answered(socket.socket, socket.AF_INET6, socket.SOCK_STREAM)").open(),
-        no_socket_asks_for_routes: family("socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)").open(),
+        no_socket_of_the_internet_is_made: family("socket.socket(socket.AF_INET, socket.SOCK_STREAM)"),
+        no_datagram_socket_is_made: family("socket.socket(socket.AF_INET, socket.SOCK_DGRAM)"),
+        no_socket_of_the_newer_protocol_is_made: family("answered(socket.socket, socket.AF_INET6, socket.SOCK_STREAM)"),
+        no_socket_asks_for_routes: family("socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)"),
         no_name_is_looked_up:
             Attempt::new("socket.getaddrinfo(target, 80)", "'example.com'").denied_as("EAI").beside("'192.0.2.1'"),
     }

@@ -21,6 +21,9 @@ attempts! {
         no_signal_is_queued: host("info = ctypes.create_string_buffer(128); ctypes.c_int.from_buffer(info, 8).value = -1; kernel('rt_sigqueueinfo', target, int(signal.SIGUSR1), info)"),
         no_signal_is_sent_by_a_descriptor:
             host("handle = kernel('pidfd_open', target, 0); kernel('pidfd_send_signal', handle, int(signal.SIGUSR1), 0, 0)"),
+        no_signal_is_sent_for_what_comes_over_a_socket: host("own_signal(target)"),
+        nothing_is_asked_of_the_memory_of_a_host_process: host("kernel('move_pages', target, 0, 0, 0, 0, 0)").open_to_root(),
+        a_host_process_is_not_compared_with_this: host("kernel('kcmp', os.getpid(), target, 2, 0, 0)").open_to_root(),
         no_host_process_is_traced: host("trace(16, target)").open_to_root(),
         no_host_process_is_seized: host("trace(0x4206, target)").open_to_root(),
         no_memory_of_a_host_process_is_read: host("transfer('process_vm_readv', target, ADDRESS)").open_to_root(),
