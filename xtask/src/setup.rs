@@ -43,6 +43,8 @@ const NEEDS: &[Need] = &[
     Need { word: "ruby", program: "ruby", probe: &["--version"], packages: &["ruby"] },
     Need { word: "lua", program: "lua", probe: &["-v"], packages: &["lua5.4"] },
     Need { word: "bubblewrap", program: "bwrap", probe: &["--version"], packages: &["bubblewrap"] },
+    Need { word: "setpriv", program: "setpriv", probe: &["--version"], packages: &["util-linux"] },
+    Need { word: "script", program: "script", probe: &["--version"], packages: &["bsdutils"] },
     Need { word: "php", program: "php", probe: &["--version"], packages: &["php-cli"] },
 ];
 

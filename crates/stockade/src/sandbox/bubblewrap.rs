@@ -34,6 +34,26 @@ const ISOLATION: &[&str] = &[
     "stockade",
 ];
 
+/// What root may read of the kernel in `/proc` without a single capability: where memory is and what it is used for, keys,
+/// timers. Docker hides as much.
+const KERNEL: &[&str] = &[
+    "/proc/acpi",
+    "/proc/allocinfo",
+    "/proc/kcore",
+    "/proc/key-users",
+    "/proc/keys",
+    "/proc/kpagecgroup",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
+    "/proc/latency_stats",
+    "/proc/pagetypeinfo",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/slabinfo",
+    "/proc/timer_list",
+    "/proc/vmallocinfo",
+];
+
 /// Where it is.
 #[derive(Debug, Clone)]
 pub(crate) struct Bubblewrap {
@@ -94,6 +114,9 @@ fn mounts<'a>(view: &'a View, groups: &'a [(PathBuf, PathBuf)]) -> BTreeMap<Path
         ("/dev/shm".into(), Mounted::Memory("1777")),
         (view.home.clone(), Mounted::Memory("0700")),
     ]);
+    for path in KERNEL.iter().map(PathBuf::from) {
+        mounts.extend(empty(&path).map(|empty| (path, empty)));
+    }
     for path in &view.read_only {
         mounts.insert(path.clone(), Mounted::ReadOnly(path));
     }
@@ -105,16 +128,19 @@ fn mounts<'a>(view: &'a View, groups: &'a [(PathBuf, PathBuf)]) -> BTreeMap<Path
     }
     let seen = |hidden: &&PathBuf| view.read_only.iter().any(|path| hidden.starts_with(path));
     for hidden in view.hidden.iter().filter(seen) {
-        // What this user can't even reach needs no hiding, and nothing could be mounted there.
-        if let Ok(found) = fs::symlink_metadata(hidden) {
-            let empty = if found.is_dir() { Mounted::EmptyDirectory } else { Mounted::EmptyFile };
-            mounts.insert(hidden.clone(), empty);
-        }
+        mounts.extend(empty(hidden).map(|empty| (hidden.clone(), empty)));
     }
     for path in &view.read_write {
         mounts.insert(path.clone(), Mounted::ReadWrite(path));
     }
     mounts
+}
+
+/// What stands for something that is hidden. What this user can't even reach needs no hiding, and nothing could be
+/// mounted there.
+fn empty(hidden: &Path) -> Option<Mounted<'static>> {
+    let found = fs::symlink_metadata(hidden).ok()?;
+    Some(if found.is_dir() { Mounted::EmptyDirectory } else { Mounted::EmptyFile })
 }
 
 impl Mounted<'_> {

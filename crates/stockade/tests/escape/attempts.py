@@ -44,11 +44,20 @@ def none_of(things, act):
 
 
 def answered(call, *arguments):
-    """Any answer but that it is not allowed, or that there is no such call."""
+    """Any answer but that it is not allowed."""
     try:
         return call(*arguments)
     except OSError as error:
-        if error.errno in (errno.EPERM, errno.EACCES, errno.ENOSYS):
+        if error.errno in (errno.EPERM, errno.EACCES):
+            raise
+
+
+def known(call, *arguments):
+    """Any answer but that there is no such call."""
+    try:
+        return call(*arguments)
+    except OSError as error:
+        if error.errno == errno.ENOSYS:
             raise
 
 
@@ -90,6 +99,12 @@ def own_folder(name):
 def read(path):
     with open(path, 'rb') as file:
         return file.read(16)
+
+
+def listed(path):
+    """What stands for a folder that is hidden is empty."""
+    if not os.listdir(path):
+        raise FileNotFoundError(errno.ENOENT, path)
 
 
 def opened(path, flags=os.O_RDONLY):

@@ -14,7 +14,7 @@ const fn secrets(aim: &'static str) -> Attempt {
 
 /// Several that are listed.
 const fn folders(aim: &'static str) -> Attempt {
-    Attempt::new("none_of(target, os.listdir)", aim).denied_as("EPERM EACCES ENOENT").beside("['/usr/bin']")
+    Attempt::new("none_of(target, listed)", aim).denied_as("EPERM EACCES ENOENT").beside("['/usr/bin']")
 }
 
 attempts! {
@@ -61,13 +61,16 @@ attempts! {
         keys_of_this_host_are_not_read:
             secrets("[f'/etc/ssh/ssh_host_{kind}_key' for kind in ('rsa', 'ecdsa', 'ed25519')]"),
         private_keys_of_servers_are_not_read: secrets("['/etc/ssl/private/ssl-cert-snakeoil.key', '/etc/letsencrypt/live']"),
-        private_keys_of_servers_are_not_listed: folders("['/etc/ssl/private', '/etc/wireguard', '/etc/sudoers.d', '/etc/docker', '/etc/kubernetes']"),
         what_only_some_may_read_of_the_settings_is_not_read: look("none_of(target, read)", "PRIVATE").beside("['/etc/passwd']"),
         what_services_keep_is_not_listed: folders("['/var/lib', '/var/lib/docker', '/var/lib/dpkg', '/var/spool/cron', '/srv', '/opt/secret']"),
         logs_are_not_listed: folders("['/var/log', '/var/log/journal', '/run/log']"),
         what_starts_this_host_is_not_listed: folders("['/boot', '/boot/efi', '/lost+found']"),
         what_runs_is_not_listed: folders("['/run', '/var/run', '/run/secrets', '/run/user', '/run/systemd']"),
         the_homes_are_not_listed: folders("['/home', '/media', '/mnt', '/srv']"),
+    }
+    // Without namespaces root's code can list what is hidden of `/etc`, and read nothing of it.
+    [namespaces] {
+        private_keys_of_servers_are_not_listed: folders("['/etc/ssl/private', '/etc/wireguard', '/etc/sudoers.d', '/etc/docker', '/etc/kubernetes']"),
     }
     // Without namespaces it is seen that a file is there, and how large it is.
     [namespaces docker] {

@@ -135,7 +135,7 @@ names = {
     'TCP6': port('TCP6', socket.AF_INET6, STREAM, '::1'),
     'UDP': port('UDP', socket.AF_INET, DATAGRAM, '127.0.0.1'),
     'HOMES': [user.pw_dir for user in pwd.getpwall()
-              if user.pw_dir.startswith(('/home/', '/root')) and os.path.isdir(user.pw_dir)] + [hidden],
+              if user.pw_dir.startswith(('/home/', '/root')) and user.pw_dir != os.environ.get('HOME')] + [hidden],
     'BLOCKS': [path for path in glob.glob('/dev/*') if stat.S_ISBLK(os.lstat(path).st_mode)],
 }
 

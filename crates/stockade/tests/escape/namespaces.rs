@@ -27,7 +27,7 @@ attempts! {
         no_process_is_started_in_a_network_namespace: call("clone(0x40000000 | 0x10000000)"),
         no_process_is_started_in_a_namespace_by_odd_bits: call("clone(0x10000000 | 1 << 33)"),
         no_process_is_started_by_the_newer_call:
-            Attempt::call("answered(kernel, 'clone3', 0, 0)").denied_as("ENOSYS"),
+            Attempt::call("known(kernel, 'clone3', 0, 0)").denied_as("ENOSYS"),
         no_command_makes_a_namespace:
             Attempt::call("if subprocess.run(['unshare', '--user', '--map-root-user', 'true'], capture_output=True).returncode: raise PermissionError(errno.EPERM, 'unshare')").denied_as("EPERM").open_to_root(),
         no_namespace_is_entered: call("answered(kernel, 'setns', os.open('/proc/self/ns/uts', os.O_RDONLY), 0)"),

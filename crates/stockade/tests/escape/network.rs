@@ -37,7 +37,7 @@ attempts! {
         no_name_is_looked_up_elsewhere:
             Attempt::new("socket.getaddrinfo(target, 80)", "'example.com'").denied_as("EAI").beside("'localhost'"),
         there_is_no_interface_but_loopback:
-            Attempt::new("socket.if_nametoindex(target)", "'eth0'").denied_as("ENODEV 19").beside("'lo'"),
+            Attempt::new("if not target(name for _, name in socket.if_nameindex()): raise OSError(errno.ENODEV, 'none')", "lambda names: {*names} - {'lo'}").denied_as("ENODEV").beside("lambda names: {*names}"),
     }
     // Without namespaces there are no sockets at all.
     [landlock] {
@@ -50,10 +50,10 @@ attempts! {
     }
     // A container's network is its own, and it may listen to its own packets.
     [namespaces landlock] {
-        no_raw_socket_is_made: family("answered(socket.socket, socket.AF_INET, socket.SOCK_RAW, 1)"),
-        no_raw_socket_of_the_newer_protocol_is_made: family("answered(socket.socket, socket.AF_INET6, socket.SOCK_RAW, 58)"),
-        no_packets_are_seen: family("answered(socket.socket, socket.AF_PACKET, socket.SOCK_RAW, 0x300)"),
-        no_packets_are_seen_without_their_headers: family("answered(socket.socket, socket.AF_PACKET, socket.SOCK_DGRAM, 0)"),
+        no_raw_socket_is_made: family("answered(socket.socket, socket.AF_INET, socket.SOCK_RAW, 1)").open_to_root(),
+        no_raw_socket_of_the_newer_protocol_is_made: family("answered(socket.socket, socket.AF_INET6, socket.SOCK_RAW, 58)").open_to_root(),
+        no_packets_are_seen: family("answered(socket.socket, socket.AF_PACKET, socket.SOCK_RAW, 0x300)").open_to_root(),
+        no_packets_are_seen_without_their_headers: family("answered(socket.socket, socket.AF_PACKET, socket.SOCK_DGRAM, 0)").open_to_root(),
         the_kernel_tells_nothing_of_devices: family("answered(socket.socket, socket.AF_NETLINK, socket.SOCK_RAW, 15)"),
         the_kernel_tells_nothing_of_audits: family("answered(socket.socket, socket.AF_NETLINK, socket.SOCK_RAW, 9)"),
         the_kernel_tells_nothing_of_sockets: family("answered(socket.socket, socket.AF_NETLINK, socket.SOCK_RAW, 4)"),
@@ -66,7 +66,7 @@ attempts! {
         clusters_are_not_reached: family("answered(socket.socket, 30, socket.SOCK_SEQPACKET)"),
         remote_memory_is_not_reached: family("answered(socket.socket, 21, socket.SOCK_SEQPACKET)"),
         keys_of_encryption_are_not_reached: family("answered(socket.socket, 15, socket.SOCK_RAW, 2)"),
-        express_packets_are_not_reached: family("answered(socket.socket, 44, socket.SOCK_RAW)"),
+        express_packets_are_not_reached: family("answered(socket.socket, 44, socket.SOCK_RAW)").open_to_root(),
         near_fields_are_not_reached: family("answered(socket.socket, 39, socket.SOCK_RAW)"),
         multiplexers_are_not_reached: family("answered(socket.socket, 41, socket.SOCK_DGRAM)"),
         // Of a pair as well as of one.

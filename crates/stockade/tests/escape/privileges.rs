@@ -30,8 +30,8 @@ attempts! {
             Attempt::call("if not any(int(line.split()[1], 16) for line in open('/proc/self/status') if line.startswith(('CapEff', 'CapPrm', 'CapInh', 'CapAmb'))): raise PermissionError(errno.EPERM, 'none')").denied_as("EPERM").open_to_root(),
         no_capability_is_taken:
             Attempt::call("made(libc.capset(struct.pack('<II', 0x20080522, 0), struct.pack('<6I', *[1 << 21, 1 << 21, 0] * 2)))").denied_as("EPERM").open_to_root(),
-        no_capability_is_kept_for_others:
-            Attempt::call("made(libc.prctl(47, 2, 21, 0, 0))").denied_as("EPERM").open_to_root(),
+        how_root_gains_rights_is_not_changed:
+            Attempt::call("made(libc.prctl(28, 1, 0, 0, 0))").denied_as("EPERM").open_to_root(),
         no_user_is_mapped: Attempt::new("none_of(target, lambda name: opened(f'/proc/self/{name}', os.O_WRONLY))", "['uid_map', 'gid_map', 'setgroups', 'projid_map']"),
     }
     [namespaces landlock docker] {

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Often enough that both are met many times.
-const ROUNDS: usize = 200;
+const ROUNDS: usize = 100;
 
 /// Swaps `x` and the link `out` at once; `stays` is a folder that stays one.
 fn swap(to: &str) -> CodeBlock {

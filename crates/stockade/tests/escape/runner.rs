@@ -14,7 +14,7 @@ const fn keeper(code: &'static str) -> Attempt {
 
 attempts! {
     [namespaces landlock docker] {
-        the_runners_memory_is_not_opened: runner("opened(f'/proc/{target}/mem', os.O_RDWR)"),
+        the_runners_memory_is_not_opened: runner("opened(f'/proc/{target}/mem')"),
         the_runners_memory_is_not_read: runner("transfer('process_vm_readv', target, ctypes.addressof(TEXT))"),
         the_runners_memory_is_not_written: runner("transfer('process_vm_writev', target, ctypes.addressof(TEXT))"),
         the_runners_map_is_not_read: runner("read(f'/proc/{target}/maps')"),
@@ -27,7 +27,7 @@ attempts! {
         the_runners_root_is_not_seen: runner("os.listdir(f'/proc/{target}/root/usr')"),
         the_runner_is_not_traced: runner("trace(16, target)"),
         the_runner_is_not_seized: runner("trace(0x4206, target)"),
-        the_keepers_memory_is_not_opened: keeper("opened(f'/proc/{target}/mem', os.O_RDWR)"),
+        the_keepers_memory_is_not_opened: keeper("opened(f'/proc/{target}/mem')"),
         the_keepers_memory_is_not_read: keeper("transfer('process_vm_readv', target, ctypes.addressof(TEXT))"),
         the_keepers_channel_is_not_opened: keeper("none_of(range(16), lambda number: opened(f'/proc/{target}/fd/{number}', os.O_RDWR))").denied_as("EPERM EACCES ENOENT"),
         no_descriptor_of_the_keeper_is_taken: keeper("handle = kernel('pidfd_open', target, 0); kernel('pidfd_getfd', handle, 0, 0)"),
@@ -40,7 +40,7 @@ attempts! {
     // In a container, as in Docker before, the runner's limits are its own affair; the kernel refuses what lacks a right.
     [namespaces landlock] {
         no_limit_of_the_runner_is_set: Attempt::new("resource.prlimit(target, resource.RLIMIT_NOFILE, (64, 64))", "RUNNER").beside("0"),
-        what_ends_the_runner_first_is_not_set: Attempt::new("opened(f'/proc/{target}/oom_score_adj', os.O_WRONLY)", "RUNNER"),
+        what_ends_the_runner_first_is_not_set: Attempt::new("opened(f'/proc/{target}/oom_score_adj', os.O_WRONLY)", "RUNNER").open_to_root(),
     }
     // In a namespace or a container the kernel drops what would end the first process, and tells nobody.
     [landlock] {

@@ -40,11 +40,14 @@ attempts! {
     }
     // In a container Docker hides what is to be hidden.
     [namespaces landlock] {
-        where_pages_of_memory_are_is_not_read: told("['/proc/kpageflags', '/proc/kpagecount', '/proc/kpagecgroup']"),
-        how_the_kernel_uses_memory_is_not_read: told("['/proc/slabinfo', '/proc/vmallocinfo', '/proc/pagetypeinfo']"),
-        what_the_kernel_is_about_to_do_is_not_read: told("['/proc/timer_list', '/proc/sched_debug', '/proc/latency_stats']"),
         nothing_is_told_of_the_machine: told("['/sys/firmware/dmi/tables/DMI', '/sys/class/dmi/id/product_serial', '/sys/firmware/acpi/tables/DSDT', '/sys/class/net/lo/address', '/sys/kernel/notes', '/sys/kernel/vmcoreinfo']"),
         no_module_is_listed_with_its_addresses: told("['/sys/module', '/sys/kernel/debug', '/sys/kernel/tracing', '/sys/kernel/security']"),
         no_device_is_listed: told("['/sys/block', '/sys/class', '/sys/bus', '/sys/dev']"),
+    }
+    // Without namespaces root's code can read what needs no capability.
+    [namespaces] {
+        where_pages_of_memory_are_is_not_read: told("['/proc/kpageflags', '/proc/kpagecount', '/proc/kpagecgroup']"),
+        how_the_kernel_uses_memory_is_not_read: told("['/proc/slabinfo', '/proc/vmallocinfo', '/proc/pagetypeinfo']"),
+        what_the_kernel_is_about_to_do_is_not_read: told("['/proc/timer_list', '/proc/sched_debug', '/proc/latency_stats']"),
     }
 }
