@@ -127,6 +127,15 @@ def via(path):
     return f'/proc/self/fd/{os.open(path, os.O_PATH)}'
 
 
+def make_group(parent):
+    group = f'{parent}/stockade-test-{os.getpid()}'
+    os.mkdir(group)
+    is_group = os.path.exists(f'{group}/cgroup.procs')
+    os.rmdir(group)
+    if not is_group:
+        raise FileNotFoundError(errno.ENOENT, group)
+
+
 # Sockets.
 kept = []
 

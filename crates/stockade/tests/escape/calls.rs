@@ -40,16 +40,18 @@ attempts! {
             Attempt::new("kernel('personality', target)", "0x0200000").denied_as("EPERM").beside("0"),
         no_personality_makes_data_executable:
             Attempt::new("kernel('personality', target)", "0x0400000").denied_as("EPERM").beside("0"),
-        no_personality_is_taken_by_odd_bits:
-            Attempt::new("kernel('personality', target | 1 << 35)", "0x0400000").denied_as("EPERM").beside("0"),
     }
     // What Docker's own filter leaves to the kernel, which knows who asks.
     [namespaces landlock] {
+        no_personality_is_taken_by_odd_bits:
+            Attempt::new("kernel('personality', target | 1 << 35)", "0x0400000").denied_as("EPERM")
+                .beside("0"),
         nothing_is_queued_for_the_kernel: unknown("known(kernel, 'io_uring_setup', 1, bytes(120))"),
         no_queue_for_the_kernel_is_registered: unknown("known(kernel, 'io_uring_register', -1, 0, 0, 0)"),
         nothing_is_opened_in_ways_no_filter_sees: unknown("known(kernel, 'openat2', -100, b'/', 0, 0)"),
         no_file_is_watched_by_those_who_decide: call("answered(kernel, 'fanotify_init', 0x200, 0)"),
-        no_terminal_is_hung_up: Attempt::new("answered(kernel, target)", "'vhangup'").denied_as("EPERM").beside("'getpid'"),
+        no_terminal_is_hung_up:
+            Attempt::new("answered(kernel, target)", "'vhangup'").denied_as("EPERM").beside("'getpid'"),
         no_time_is_adjusted: call("answered(kernel, 'settimeofday', 0, 0)"),
         no_call_has_a_second_number:
             Attempt::new("kernel(target)", "'x32_getpid'").denied_as("ENOSYS").beside("'getpid'"),

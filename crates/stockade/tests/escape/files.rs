@@ -29,7 +29,8 @@ attempts! {
             look("read('/proc/self/cwd' + '/..' * 40 + target)", "SECRET"),
         a_secret_is_not_read_by_a_descriptor_of_its_name: look("read(via(target))", "SECRET"),
         a_secret_is_not_read_by_a_descriptor_of_its_folder:
-            look("os.close(os.open(os.path.basename(target), os.O_RDONLY, dir_fd=os.open(os.path.dirname(target), os.O_PATH)))", "SECRET"),
+            look("os.close(os.open(os.path.basename(target), os.O_RDONLY, \
+                dir_fd=os.open(os.path.dirname(target), os.O_PATH)))", "SECRET"),
         a_secret_is_not_read_after_changing_into_its_folder:
             look("os.chdir(os.path.dirname(target)); read(os.path.basename(target))", "SECRET"),
         a_secret_is_not_linked_into_the_workspace:
@@ -39,30 +40,41 @@ attempts! {
         a_secret_is_not_read_by_the_directory_of_a_host_process:
             Attempt::new("read(f'/proc/{target}/cwd' + SECRET)", "VICTIM"),
         a_program_outside_is_not_executed:
-            Attempt::new("subprocess.run([target], check=True)", "PROGRAM").beside("own(b'#!/bin/sh\\nexit 0\\n', 0o755)"),
+            Attempt::new("subprocess.run([target], check=True)", "PROGRAM")
+                .beside("own(b'#!/bin/sh\\nexit 0\\n', 0o755)"),
         a_file_in_tmp_is_not_read: look("read(target)", "IN_TMP"),
         a_file_in_shared_memory_is_not_read: look("read(target)", "IN_SHM"),
         other_homes_are_not_listed: folders("HOMES"),
         keys_and_configurations_in_homes_are_not_read:
-            secrets("[f'{home}/{name}' for home in HOMES for name in ('.ssh/id_rsa', '.ssh/id_ed25519', '.bash_history', '.aws/credentials', '.netrc', '.docker/config.json', '.kube/config', '.gitconfig', 'secret')]"),
+            secrets("[f'{home}/{name}' for home in HOMES for name in ('.ssh/id_rsa', '.ssh/id_ed25519', \
+                '.bash_history', '.aws/credentials', '.netrc', '.docker/config.json', '.kube/config', \
+                '.gitconfig', 'secret')]"),
         nothing_is_told_by_mappings_of_a_file_outside:
             look("__import__('mmap').mmap(os.open(target, os.O_RDONLY), 0, prot=1)", "SECRET"),
         a_file_outside_is_not_read_by_a_program_that_is_given_it:
-            Attempt::new("if subprocess.run(['cat', target], capture_output=True).returncode: raise PermissionError(errno.EACCES, 'cat')", "SECRET").beside("own()"),
+            Attempt::new("if subprocess.run(['cat', target], capture_output=True).returncode: raise \
+                PermissionError(errno.EACCES, 'cat')", "SECRET").beside("own()"),
     }
     // Of the system. A container has its own.
     [namespaces landlock] {
-        passwords_are_not_read: secrets("['/etc/shadow', '/etc/shadow-', '/etc/gshadow', '/etc/gshadow-', '/etc/security/opasswd']"),
+        passwords_are_not_read:
+            secrets("['/etc/shadow', '/etc/shadow-', '/etc/gshadow', '/etc/gshadow-', \
+                '/etc/security/opasswd']"),
         passwords_are_not_read_through_a_link:
             look("read(link_to(target))", "'/etc/shadow'").beside("'/etc/passwd'"),
         passwords_are_not_read_by_a_descriptor_of_the_folder:
-            look("os.close(os.open(target, os.O_RDONLY, dir_fd=os.open('/etc', os.O_PATH)))", "'shadow'").beside("'passwd'"),
+            look("os.close(os.open(target, os.O_RDONLY, dir_fd=os.open('/etc', os.O_PATH)))", "'shadow'")
+                .beside("'passwd'"),
         who_may_become_root_is_not_read: secrets("['/etc/sudoers', '/etc/sudoers.d/README']"),
         keys_of_this_host_are_not_read:
             secrets("[f'/etc/ssh/ssh_host_{kind}_key' for kind in ('rsa', 'ecdsa', 'ed25519')]"),
-        private_keys_of_servers_are_not_read: secrets("['/etc/ssl/private/ssl-cert-snakeoil.key', '/etc/letsencrypt/live']"),
-        what_only_some_may_read_of_the_settings_is_not_read: look("none_of(target, read)", "PRIVATE").beside("['/etc/passwd']"),
-        what_services_keep_is_not_listed: folders("['/var/lib', '/var/lib/docker', '/var/lib/dpkg', '/var/spool/cron', '/srv', '/opt/secret']"),
+        private_keys_of_servers_are_not_read:
+            secrets("['/etc/ssl/private/ssl-cert-snakeoil.key', '/etc/letsencrypt/live']"),
+        what_only_some_may_read_of_the_settings_is_not_read:
+            look("none_of(target, read)", "PRIVATE").beside("['/etc/passwd']"),
+        what_services_keep_is_not_listed:
+            folders("['/var/lib', '/var/lib/docker', '/var/lib/dpkg', '/var/spool/cron', '/srv', \
+                '/opt/secret']"),
         logs_are_not_listed: folders("['/var/log', '/var/log/journal', '/run/log']"),
         what_starts_this_host_is_not_listed: folders("['/boot', '/boot/efi', '/lost+found']"),
         what_runs_is_not_listed: folders("['/run', '/var/run', '/run/secrets', '/run/user', '/run/systemd']"),
@@ -70,12 +82,15 @@ attempts! {
     }
     // Without namespaces root's code can list what is hidden of `/etc`, and read nothing of it.
     [namespaces] {
-        private_keys_of_servers_are_not_listed: folders("['/etc/ssl/private', '/etc/wireguard', '/etc/sudoers.d', '/etc/docker', '/etc/kubernetes']"),
+        private_keys_of_servers_are_not_listed:
+            folders("['/etc/ssl/private', '/etc/wireguard', '/etc/sudoers.d', '/etc/docker', \
+                '/etc/kubernetes']"),
     }
     // Without namespaces it is seen that a file is there, and how large it is.
     [namespaces docker] {
         nothing_tells_that_a_file_outside_is_there: look("os.stat(target)", "SECRET").denied_as("ENOENT"),
         nothing_tells_when_a_folder_outside_changes:
-            look("made(libc.inotify_add_watch(libc.inotify_init(), target.encode(), 0x100))", "HIDDEN").denied_as("ENOENT").beside("HERE"),
+            look("made(libc.inotify_add_watch(libc.inotify_init(), target.encode(), 0x100))", "HIDDEN")
+                .denied_as("ENOENT").beside("HERE"),
     }
 }

@@ -29,18 +29,23 @@ attempts! {
         no_process_is_started_by_the_newer_call:
             Attempt::call("known(kernel, 'clone3', 0, 0)").denied_as("ENOSYS"),
         no_command_makes_a_namespace:
-            Attempt::call("if subprocess.run(['unshare', '--user', '--map-root-user', 'true'], capture_output=True).returncode: raise PermissionError(errno.EPERM, 'unshare')").denied_as("EPERM").open_to_root(),
-        no_namespace_is_entered: call("answered(kernel, 'setns', os.open('/proc/self/ns/uts', os.O_RDONLY), 0)"),
+            Attempt::call("if subprocess.run(['unshare', '--user', '--map-root-user', 'true'], \
+                capture_output=True).returncode: raise PermissionError(errno.EPERM, 'unshare')")
+                .denied_as("EPERM").open_to_root(),
+        no_namespace_is_entered:
+            call("answered(kernel, 'setns', os.open('/proc/self/ns/uts', os.O_RDONLY), 0)"),
         nothing_is_mounted: call("answered(kernel, 'mount', b'none', b'/proc/nowhere', b'tmpfs', 0, 0)"),
         nothing_is_bound: call("answered(kernel, 'mount', b'/', b'/proc/nowhere', 0, 0x1000, 0)"),
-        nothing_is_mounted_again_with_other_flags: call("answered(kernel, 'mount', 0, b'/proc/nowhere', 0, 0x20, 0)"),
+        nothing_is_mounted_again_with_other_flags:
+            call("answered(kernel, 'mount', 0, b'/proc/nowhere', 0, 0x20, 0)"),
         nothing_is_unmounted: call("answered(kernel, 'umount2', b'/proc/nowhere', 2)"),
         no_tree_of_mounts_is_copied: call("answered(kernel, 'open_tree', -100, b'/', 1)"),
         no_file_system_is_opened: call("answered(kernel, 'fsopen', b'tmpfs', 0)"),
         no_file_system_is_picked: call("answered(kernel, 'fspick', -100, b'/', 0)"),
         no_file_system_is_made_of_it: call("answered(kernel, 'fsmount', -1, 0, 0)"),
         no_mount_is_moved: call("answered(kernel, 'move_mount', -1, b'', -1, b'', 0)"),
-        no_mount_is_changed: call("answered(kernel, 'mount_setattr', -100, b'/proc/nowhere', 0, bytes(32), 32)"),
+        no_mount_is_changed:
+            call("answered(kernel, 'mount_setattr', -100, b'/proc/nowhere', 0, bytes(32), 32)"),
         the_root_is_not_pivoted: call("answered(kernel, 'pivot_root', b'/proc/nowhere', b'/proc/nowhere')"),
         the_root_is_not_changed: call("kernel('chroot', b'/')"),
     }

@@ -2,7 +2,9 @@
 
 use std::{env, fs, path::Path};
 
-use stockade::{DockerCommandLineCodeExecutor, LocalCommandLineCodeExecutor, Sandbox, SandboxLevel, Session, Volume};
+use stockade::{
+    DockerCommandLineCodeExecutor, LocalCommandLineCodeExecutor, Sandbox, SandboxLevel, Session, Volume,
+};
 
 use crate::support::need;
 
@@ -31,7 +33,8 @@ impl Place {
             Self::Namespaces => need::has_program("bubblewrap", "bwrap", &["--version"]) && python(),
             Self::Landlock => python(),
             Self::Docker => {
-                let why = "STOCKADE_TEST_DOCKER and STOCKADE_TEST_IMAGE are not set: `cargo xtask test` sets them";
+                let why =
+                    "STOCKADE_TEST_DOCKER and STOCKADE_TEST_IMAGE are not set: `cargo xtask test` sets them";
                 need::has("docker", daemon().is_some() && image().is_some(), why)
             }
         }

@@ -73,7 +73,8 @@ races! {
 }
 
 async fn save(session: &Session, round: usize) {
-    let block = |folder: &str| CodeBlock::new("text", format!("# filename: {folder}/saved-{round}.txt\ntext"));
+    let block =
+        |folder: &str| CodeBlock::new("text", format!("# filename: {folder}/saved-{round}.txt\ntext"));
     let calm = run(session, &[block("stays")]).await;
     assert_eq!(calm.exit_code, 0, "{}", calm.output);
     // Saved in the folder, or refused.

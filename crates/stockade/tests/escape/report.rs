@@ -12,7 +12,6 @@ use crate::{
     attempt::{Became, Row, Twin},
     calls,
     honeypot::Honeypot,
-
     place::{Place, is_mighty, is_root, start_outside},
     support::{need, outcome, patiently, python},
     user::{self, Ordinary},
@@ -111,10 +110,12 @@ fn rows() -> impl Iterator<Item = &'static Row> {
 fn run(place: Place) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(patiently("all attempts", async {
-        let rows: Vec<&Row> = rows().filter(|row| row.places.iter().any(|name| Place::named(name) == place)).collect();
+        let rows: Vec<&Row> =
+            rows().filter(|row| row.places.iter().any(|name| Place::named(name) == place)).collect();
         let honeypot = Honeypot::new();
         let session = place.start(honeypot.path("SHOWN_FOLDER"), honeypot.path("GRANTED")).await;
-        let mut report = Report { rows: tried(&session, &honeypot, inside(&rows)).await, touched: Vec::new() };
+        let mut report =
+            Report { rows: tried(&session, &honeypot, inside(&rows)).await, touched: Vec::new() };
         session.stop().await.expect("it stops");
         report.touched = honeypot.touched();
 
@@ -145,7 +146,10 @@ fn outside(rows: &[&Row]) -> Value {
         Twin::Outside => true,
         Twin::OutsideAsRoot => is_mighty,
     };
-    rows.iter().filter(has_one).map(|row| json!([row.name, "twin", row.attempt.code, row.attempt.aim])).collect()
+    rows.iter()
+        .filter(has_one)
+        .map(|row| json!([row.name, "twin", row.attempt.code, row.attempt.aim]))
+        .collect()
 }
 
 /// Tries all of it in one block.

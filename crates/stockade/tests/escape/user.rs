@@ -25,7 +25,9 @@ pub(crate) fn notes() -> Option<PathBuf> {
 /// Runs the test, and once more as an ordinary user.
 pub(crate) fn each(test: &str, run: impl FnOnce()) {
     run();
-    if notes().is_none() && let Some(mut ordinary) = Ordinary::new() {
+    if notes().is_none()
+        && let Some(mut ordinary) = Ordinary::new()
+    {
         ordinary.run(test);
     }
 }
@@ -58,7 +60,14 @@ impl Ordinary {
         // By its descriptor: the user may have no way to its folder.
         let program = File::open(env::current_exe().expect("this program has a path")).expect("it is there");
         let output = Command::new("setpriv")
-            .args(["--reuid", &ORDINARY.to_string(), "--regid", &ORDINARY.to_string(), "--clear-groups", "--"])
+            .args([
+                "--reuid",
+                &ORDINARY.to_string(),
+                "--regid",
+                &ORDINARY.to_string(),
+                "--clear-groups",
+                "--",
+            ])
             .args(["/proc/self/fd/0", test, "--exact", "--nocapture"])
             .env("HOME", path("home"))
             .env("TMPDIR", path("tmp"))
