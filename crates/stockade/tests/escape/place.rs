@@ -1,6 +1,6 @@
 //! Where attempts are made, and by whom. Owns how a session starts in each place, with what is shown and granted.
 
-use std::{env, fs, path::Path};
+use std::{env, fs, path::Path, sync::LazyLock};
 
 use stockade::{
     DockerCommandLineCodeExecutor, LocalCommandLineCodeExecutor, Sandbox, SandboxLevel, Session, Volume,
@@ -28,9 +28,12 @@ impl Place {
 
     /// Whether it is to be had here; said aloud if not.
     pub(crate) fn is_there(self) -> bool {
-        let python = || need::has_program("python", "python3", &["-c", ""]);
+        // Asked once: there are hundreds of tests, and a version manager's shim takes its time.
+        static PYTHON: LazyLock<bool> = LazyLock::new(|| need::works("python3", &["-c", ""]));
+        static BUBBLEWRAP: LazyLock<bool> = LazyLock::new(|| need::works("bwrap", &["--version"]));
+        let python = || need::has("python", *PYTHON, "python3 does not run here");
         match self {
-            Self::Namespaces => need::has_program("bubblewrap", "bwrap", &["--version"]) && python(),
+            Self::Namespaces => need::has("bubblewrap", *BUBBLEWRAP, "bwrap does not run here") && python(),
             Self::Landlock => python(),
             Self::Docker => {
                 let why =
