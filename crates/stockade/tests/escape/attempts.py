@@ -181,12 +181,21 @@ def send_from_pair(address):
 
 # Processes.
 def own_child():
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGURG})
     child = os.fork()
     if child == 0:
         libc.prctl(1, signal.SIGKILL)
         while True:
             signal.pause()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return child
+
+
+def arrived(number, pid):
+    """Whether a signal that is held back there got there."""
+    status = dict(line.split(':', 1) for line in open(f'/proc/{pid}/status'))
+    if not int(status['ShdPnd'], 16) >> number - 1 & 1:
+        raise PermissionError(errno.EPERM, 'it did not get there')
 
 
 def clone(flags):
@@ -215,12 +224,10 @@ def own_signal(pid):
     """Has the kernel send a signal for a socket's data."""
     one, other = socket.socketpair()
     fcntl.fcntl(one, fcntl.F_SETOWN, pid)
-    fcntl.fcntl(one, 10, signal.SIGUSR2)  # F_SETSIG
+    fcntl.fcntl(one, 10, signal.SIGURG)  # F_SETSIG
     fcntl.fcntl(one, fcntl.F_SETFL, os.O_ASYNC)
     other.send(b'.')
-    status = dict(line.split(':', 1) for line in open(f'/proc/{pid}/status'))
-    if not int(status['ShdPnd'], 16) >> signal.SIGUSR2 - 1 & 1:
-        raise PermissionError(errno.EPERM, 'it did not get there')
+    arrived(signal.SIGURG, pid)
 
 
 def attempt(code, aim):

@@ -44,8 +44,8 @@ attempts! {
                 '/dev/snd/controlC0', '/dev/video0']"),
         no_card_is_opened: device("['/dev/dri/card0', '/dev/dri/renderD128', '/dev/fb0', '/dev/nvidiactl']"),
         no_console_is_opened: device("['/dev/tty0', '/dev/tty1', '/dev/vcs', '/dev/vcsa', '/dev/ttyS0']"),
-        no_watchdog_is_opened:
-            device("['/dev/watchdog', '/dev/watchdog0', '/dev/cpu_dma_latency', '/dev/hpet', '/dev/rtc0', \
+        no_part_of_the_board_is_opened:
+            device("['/dev/cpu_dma_latency', '/dev/hpet', '/dev/rtc0', \
                 '/dev/userfaultfd', '/dev/cpu/0/msr']"),
         a_device_of_the_hosts_is_not_found_by_its_number:
             device("[f'/sys/dev/block/{number}/uevent' for number in ('7:0', '8:0', '254:0', '259:0')] + \

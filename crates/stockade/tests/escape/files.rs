@@ -23,6 +23,8 @@ attempts! {
         a_secret_in_the_home_is_not_read: look("read(target)", "SECRET"),
         a_folder_in_the_home_is_not_listed: look("os.listdir(target)", "HIDDEN").beside("HERE"),
         a_secret_is_not_read_through_a_link: look("read(link_to(target))", "SECRET"),
+        a_secret_is_not_read_through_a_link_to_its_folder:
+            look("read(link_to(os.path.dirname(target)) + '/' + os.path.basename(target))", "SECRET"),
         a_secret_is_not_read_by_the_way_up: look("read(HERE + '/..' * 40 + target)", "SECRET"),
         a_secret_is_not_read_by_the_root_of_this_process: look("read('/proc/self/root' + target)", "SECRET"),
         a_secret_is_not_read_by_the_directory_of_this_process:

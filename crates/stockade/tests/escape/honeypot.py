@@ -1,7 +1,7 @@
 # Makes what attempts to get out aim at, in a folder and beside it, and prints their names. At a line of input, or the
 # end of it, it prints what was done to them, and removes what the kernel would keep.
 
-import atexit, ctypes, glob, json, os, pwd, resource, select, signal, socket, stat, sys, tempfile
+import atexit, ctypes, glob, json, os, pwd, resource, select, shutil, signal, socket, stat, sys, tempfile
 
 base = sys.argv[1]
 libc = ctypes.CDLL(None, use_errno=True)
@@ -35,6 +35,10 @@ secret = file(f'{hidden}/secret', 0o600)
 program = file(f'{hidden}/program', 0o755, '#!/bin/sh\nexit 0\n')
 os.mkdir(f'{hidden}/deep')
 file(f'{shown}/file')
+set_user = shutil.copy(shutil.which('id'), f'{shown}/set-user')
+if os.geteuid() == 0:
+    os.chown(set_user, 65532, -1)
+os.chmod(set_user, 0o4755)
 temporary = []
 for place in '/tmp', '/dev/shm':
     temporary.append(file(f'{tempfile.mkdtemp(dir=place)}/secret', 0o600))
@@ -123,12 +127,13 @@ STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
 abstract = f'stockade-test-{os.getpid()}-{os.urandom(4).hex()}'
 names = {
     'HIDDEN': hidden, 'SECRET': secret, 'PROGRAM': program, 'SHOWN_FOLDER': shown, 'SHOWN': f'{shown}/file',
-    'GRANTED': granted, 'IN_TMP': temporary[0], 'IN_SHM': temporary[1],
+    'GRANTED': granted, 'SET_USER': set_user, 'IN_TMP': temporary[0], 'IN_SHM': temporary[1],
     'VICTIM': victim, 'ADDRESS': ctypes.addressof(memory),
     'KEY': key, 'MEMORY': shared, 'QUEUE': queue,
     'STREAM': listen('STREAM', socket.AF_UNIX, STREAM, f'{hidden}/stream'),
     'DATAGRAM': listen('DATAGRAM', socket.AF_UNIX, DATAGRAM, f'{hidden}/datagram'),
     'PACKETS': listen('PACKETS', socket.AF_UNIX, socket.SOCK_SEQPACKET, f'{hidden}/packets'),
+    'SHOWN_STREAM': listen('SHOWN_STREAM', socket.AF_UNIX, STREAM, f'{shown}/stream'),
     'ABSTRACT_STREAM': listen('ABSTRACT_STREAM', socket.AF_UNIX, STREAM, f'\0{abstract}-s')[1:],
     'ABSTRACT_DATAGRAM': listen('ABSTRACT_DATAGRAM', socket.AF_UNIX, DATAGRAM, f'\0{abstract}-d')[1:],
     'TCP': port('TCP', socket.AF_INET, STREAM, '127.0.0.1'),
@@ -159,7 +164,7 @@ def tree():
         folders[:] = [name for name in folders if f'{directory}/{name}' != granted]
         for path in [directory] + [f'{directory}/{name}' for name in files]:
             status = os.lstat(path)
-            text = open(path).read() if stat.S_ISREG(status.st_mode) else None
+            text = open(path, 'rb').read(64).hex() if stat.S_ISREG(status.st_mode) else None
             found[path] = [status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, text, os.listxattr(path)]
     for path in temporary:
         found[path] = [open(path).read(), os.lstat(path).st_mode]

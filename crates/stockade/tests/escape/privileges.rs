@@ -45,6 +45,10 @@ attempts! {
                 1 << 21, 0] * 2)))").denied_as("EPERM").open_to_root(),
         how_root_gains_rights_is_not_changed:
             Attempt::call("made(libc.prctl(28, 1, 0, 0, 0))").denied_as("EPERM").open_to_root(),
+        no_program_runs_as_the_user_that_is_set_for_it:
+            Attempt::new("if int(subprocess.check_output([target, '-u'])) == os.geteuid(): \
+                raise PermissionError(errno.EPERM, 'it is still the same')", "SET_USER")
+                .denied_as("EPERM").open_to_root(),
         no_user_is_mapped:
             Attempt::new("none_of(target, lambda name: opened(f'/proc/self/{name}', os.O_WRONLY))",
                 "['uid_map', 'gid_map', 'setgroups', 'projid_map']"),

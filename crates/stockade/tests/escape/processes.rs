@@ -25,6 +25,8 @@ attempts! {
         no_signal_is_sent_by_a_descriptor:
             host("handle = kernel('pidfd_open', target, 0); kernel('pidfd_send_signal', handle, \
                 int(signal.SIGUSR1), 0, 0)"),
+        no_signal_to_everybody_gets_to_a_host_process:
+            host("os.kill(-1, signal.SIGURG); arrived(signal.SIGURG, target)").beside("own_child()"),
         no_signal_is_sent_for_what_comes_over_a_socket: host("own_signal(target)"),
         nothing_is_asked_of_the_memory_of_a_host_process:
             host("kernel('move_pages', target, 0, 0, 0, 0, 0)").open_to_root(),

@@ -25,6 +25,8 @@ struct Report {
     rows: BTreeMap<String, Became>,
     /// What was done to this host all the same.
     touched: Vec<String>,
+    /// What the twins outside did to what was theirs.
+    noticed: Vec<String>,
 }
 
 /// By the user's name.
@@ -86,6 +88,20 @@ fn check_untouched(place: Place) {
     } else if place.is_there() {
         for (user, report) in reports(place) {
             assert_eq!(report.touched, [""; 0], "as {user}");
+            let notices = |what: &str| report.noticed.iter().any(|noticed| noticed.contains(what));
+            let all = [
+                "reached STREAM",
+                "reached ABSTRACT_DATAGRAM",
+                "reached TCP",
+                "to UDP",
+                "signals",
+                "priority",
+            ];
+            assert!(
+                all.into_iter().all(notices),
+                "as {user} too little was noticed outside: {:?}",
+                report.noticed
+            );
         }
     }
 }
@@ -115,7 +131,7 @@ fn run(place: Place) -> Report {
         let honeypot = Honeypot::new();
         let session = place.start(honeypot.path("SHOWN_FOLDER"), honeypot.path("GRANTED")).await;
         let mut report =
-            Report { rows: tried(&session, &honeypot, inside(&rows)).await, touched: Vec::new() };
+            Report { rows: tried(&session, &honeypot, inside(&rows)).await, ..Report::default() };
         session.stop().await.expect("it stops");
         report.touched = honeypot.touched();
 
@@ -125,6 +141,7 @@ fn run(place: Place) -> Report {
             report.rows.get_mut(&name).expect("it was tried inside").twin = became.twin;
         }
         session.stop().await.expect("it stops");
+        report.noticed = honeypot.touched();
         report
     }))
 }

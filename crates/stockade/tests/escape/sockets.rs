@@ -55,5 +55,8 @@ attempts! {
         no_pair_that_could_send_elsewhere_is_made:
             Attempt::new("socket.socketpair(socket.AF_UNIX, target)", "socket.SOCK_DGRAM")
                 .beside("socket.SOCK_STREAM"),
+        // In namespaces and containers who shows a folder gives the sockets in it, where Landlock knows nothing of them.
+        a_socket_in_a_folder_that_is_shown_is_not_reached:
+            reach("connect(socket.AF_UNIX, socket.SOCK_STREAM, target)", "SHOWN_STREAM"),
     }
 }
