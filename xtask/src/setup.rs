@@ -50,6 +50,8 @@ const NEEDS: &[Need] = &[
         probe: &["-c", "import matplotlib"],
         packages: &["python3-matplotlib"],
     },
+    Need { word: "setpriv", program: "setpriv", probe: &["--version"], packages: &["util-linux"] },
+    Need { word: "script", program: "script", probe: &["--version"], packages: &["bsdutils"] },
     Need { word: "php", program: "php", probe: &["--version"], packages: &["php-cli"] },
 ];
 

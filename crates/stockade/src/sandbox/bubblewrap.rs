@@ -35,6 +35,26 @@ const ISOLATION: &[&str] = &[
     "localhost",
 ];
 
+/// What root may read of the kernel in `/proc` without a single capability: where memory is and what it is used for, keys,
+/// timers. Docker hides as much.
+const KERNEL: &[&str] = &[
+    "/proc/acpi",
+    "/proc/allocinfo",
+    "/proc/kcore",
+    "/proc/key-users",
+    "/proc/keys",
+    "/proc/kpagecgroup",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
+    "/proc/latency_stats",
+    "/proc/pagetypeinfo",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/slabinfo",
+    "/proc/timer_list",
+    "/proc/vmallocinfo",
+];
+
 /// Where it is.
 #[derive(Debug, Clone)]
 pub(crate) struct Bubblewrap {
@@ -97,6 +117,9 @@ fn mounts<'a>(view: &'a View, groups: &'a [(PathBuf, PathBuf)]) -> BTreeMap<Path
         ("/dev/shm".into(), Mounted::Memory("1777")),
         (view.home.clone(), Mounted::Memory("0700")),
     ]);
+    for path in KERNEL.iter().map(PathBuf::from) {
+        mounts.extend(empty(&path).map(|empty| (path, empty)));
+    }
     for path in &view.read_only {
         mounts.insert(path.clone(), Mounted::ReadOnly(path));
     }
@@ -108,11 +131,7 @@ fn mounts<'a>(view: &'a View, groups: &'a [(PathBuf, PathBuf)]) -> BTreeMap<Path
     }
     let seen = |hidden: &&PathBuf| view.read_only.iter().any(|path| hidden.starts_with(path));
     for hidden in view.hidden.iter().filter(seen) {
-        // What this user can't even reach needs no hiding, and nothing could be mounted there.
-        if let Ok(found) = fs::symlink_metadata(hidden) {
-            let empty = if found.is_dir() { Mounted::EmptyDirectory } else { Mounted::EmptyFile };
-            mounts.insert(hidden.clone(), empty);
-        }
+        mounts.extend(empty(hidden).map(|empty| (hidden.clone(), empty)));
     }
     for path in &view.read_write {
         mounts.insert(path.clone(), Mounted::ReadWrite(path));
@@ -134,6 +153,13 @@ fn is_seen_anyway(place: &Path, mounts: &BTreeMap<PathBuf, Mounted<'_>>) -> bool
         |place: &Path| matches!(mounts.get(place), Some(Mounted::ReadOnly(path)) if *path == place);
     let around = place.ancestors().skip(1).find(|above| mounts.contains_key(*above));
     is_shown(place) && around.is_some_and(|around| is_shown(around) && !around.is_symlink())
+}
+
+/// What stands for something that is hidden. What this user can't even reach needs no hiding, and nothing could be
+/// mounted there.
+fn empty(hidden: &Path) -> Option<Mounted<'static>> {
+    let found = fs::symlink_metadata(hidden).ok()?;
+    Some(if found.is_dir() { Mounted::EmptyDirectory } else { Mounted::EmptyFile })
 }
 
 impl Mounted<'_> {

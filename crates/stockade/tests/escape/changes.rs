@@ -21,7 +21,8 @@ attempts! {
     [namespaces landlock docker] {
         a_file_outside_is_not_overwritten: change("overwrite(target)", "SECRET"),
         a_file_that_is_shown_is_not_overwritten: change("overwrite(target)", "SHOWN"),
-        a_file_outside_is_not_emptied_by_opening_it: change("opened(target, os.O_WRONLY | os.O_TRUNC)", "SECRET"),
+        a_file_outside_is_not_emptied_by_opening_it:
+            change("opened(target, os.O_WRONLY | os.O_TRUNC)", "SECRET"),
         a_file_outside_is_not_truncated: change("os.truncate(target, 0)", "SECRET"),
         a_file_that_is_shown_is_not_truncated: change("os.truncate(target, 0)", "SHOWN"),
         a_file_that_is_shown_is_not_truncated_by_a_descriptor:
@@ -30,31 +31,37 @@ attempts! {
         a_file_outside_is_not_removed: change("os.unlink(target)", "SECRET"),
         a_file_that_is_shown_is_not_removed: change("os.unlink(target)", "SHOWN"),
         a_folder_outside_is_not_removed:
-            Attempt::new("os.rmdir(target)", "HIDDEN + '/deep'").denied_as(DENIED).beside("(os.mkdir(GRANTED + f'/{os.getpid()}'), GRANTED + f'/{os.getpid()}')[1]"),
+            Attempt::new("os.rmdir(target)", "HIDDEN + '/deep'").denied_as(DENIED)
+                .beside("(os.mkdir(GRANTED + f'/{os.getpid()}'), GRANTED + f'/{os.getpid()}')[1]"),
         a_file_outside_is_not_moved_into_the_workspace: change("os.rename(target, fresh())", "SECRET"),
         a_file_that_is_shown_is_not_moved_into_the_workspace: change("os.rename(target, fresh())", "SHOWN"),
-        a_file_outside_is_not_replaced_by_moving_one_over_it: change("os.replace(own(b'new'), target)", "SECRET"),
+        a_file_outside_is_not_replaced_by_moving_one_over_it:
+            change("os.replace(own(b'new'), target)", "SECRET"),
         a_file_that_is_shown_is_not_replaced: change("os.replace(own(b'new'), target)", "SHOWN"),
         nothing_is_moved_out_of_the_workspace:
-            Attempt::new("os.rename(own(), f'{target}/moved')", "HIDDEN").denied_as(DENIED).beside("own_folder('secret')"),
+            Attempt::new("os.rename(own(), f'{target}/moved')", "HIDDEN").denied_as(DENIED)
+                .beside("own_folder('secret')"),
         nothing_is_linked_out_of_the_workspace:
-            Attempt::new("os.link(own(), f'{target}/linked')", "HIDDEN").denied_as(DENIED).beside("own_folder('secret')"),
+            Attempt::new("os.link(own(), f'{target}/linked')", "HIDDEN").denied_as(DENIED)
+                .beside("own_folder('secret')"),
         no_file_is_made_outside: make(PUT, "HIDDEN"),
         no_file_is_made_in_a_folder_that_is_shown: make(PUT, "SHOWN_FOLDER"),
-        no_file_is_made_beside_what_is_granted: make(PUT, "GRANTED + '/..'"),
         no_file_is_made_in_a_folder_by_its_descriptor:
             make("os.open('put', os.O_CREAT | os.O_WRONLY, dir_fd=os.open(target, os.O_PATH))", "HIDDEN"),
         no_nameless_file_is_made_outside: make("os.open(target, os.O_TMPFILE | os.O_RDWR)", "SHOWN_FOLDER"),
         no_folder_is_made_outside: make("os.mkdir(f'{target}/folder-{os.getpid()}')", "HIDDEN"),
-        no_symbolic_link_is_made_outside: make("os.symlink('secret', f'{target}/link-{os.getpid()}')", "HIDDEN"),
+        no_symbolic_link_is_made_outside:
+            make("os.symlink('secret', f'{target}/link-{os.getpid()}')", "HIDDEN"),
         no_pipe_is_made_outside: make("os.mkfifo(f'{target}/pipe-{os.getpid()}')", "SHOWN_FOLDER"),
         the_way_up_leads_to_no_file_to_change: change("overwrite(HERE + '/..' * 40 + target)", "SECRET"),
         a_symbolic_link_leads_to_no_file_to_change: change("overwrite(link_to(target))", "SECRET"),
-        the_root_of_this_process_leads_to_no_file_to_change: change("overwrite('/proc/self/root' + target)", "SECRET"),
+        the_root_of_this_process_leads_to_no_file_to_change:
+            change("overwrite('/proc/self/root' + target)", "SECRET"),
         the_root_of_a_host_process_leads_to_no_file_to_change:
-            Attempt::new("overwrite(f'/proc/{target}/root' + SECRET)", "VICTIM").open(),
+            Attempt::new("overwrite(f'/proc/{target}/root' + SECRET)", "VICTIM"),
         the_directory_of_a_host_process_is_not_written_to:
-            Attempt::new("opened(f'/proc/{target}/cwd/.', os.O_PATH | os.O_DIRECTORY); open(f'/proc/{target}/cwd/' + HIDDEN.lstrip('/') + '/put', 'x')", "VICTIM").open(),
+            Attempt::new("opened(f'/proc/{target}/cwd/.', os.O_PATH | os.O_DIRECTORY); \
+                open(f'/proc/{target}/cwd/' + HIDDEN.lstrip('/') + '/put', 'x')", "VICTIM"),
         a_descriptor_of_a_name_is_not_made_one_to_write: change("overwrite(via(target))", "SECRET"),
         a_descriptor_to_read_is_not_made_one_to_write:
             change("handle = os.open(target, os.O_RDONLY); overwrite(f'/proc/self/fd/{handle}')", "SHOWN"),
@@ -71,14 +78,16 @@ attempts! {
         no_setting_is_added_to_the_systems: make(PUT, "'/etc'"),
         no_program_of_the_users_own_is_added: make(PUT, "'/usr/local/bin'"),
         nothing_is_put_at_the_root: make(PUT, "'/'"),
-        nothing_is_put_beside_the_workspace:
-            Attempt::new("open(target + '/put', 'x').close()", "os.path.dirname(HIDDEN)").denied_as(DENIED).beside("GRANTED"),
-        a_program_of_the_systems_is_not_overwritten: change("opened(target, os.O_RDWR)", "'/usr/bin/env'").denied_as("EACCES EPERM EROFS ETXTBSY"),
+        a_program_of_the_systems_is_not_overwritten:
+            change("opened(target, os.O_RDWR)", "'/usr/bin/env'").denied_as("EACCES EPERM EROFS ETXTBSY"),
         the_list_of_users_is_not_overwritten: change("opened(target, os.O_RDWR)", "'/etc/passwd'"),
-        what_the_loader_preloads_is_not_set: Attempt::new("open(target, 'a').close()", "'/etc/ld.so.preload'").denied_as(DENIED).beside("own()"),
+        what_the_loader_preloads_is_not_set:
+            Attempt::new("open(target, 'a').close()", "'/etc/ld.so.preload'").denied_as(DENIED)
+                .beside("own()"),
         no_job_is_left_for_cron: make(PUT, "'/etc/cron.d'"),
         no_key_is_left_in_another_home:
-            Attempt::new("none_of(target, lambda home: os.mkdir(home + '/.ssh-test'))", "HOMES").denied_as(DENIED).beside("[GRANTED]"),
+            Attempt::new("none_of(target, lambda home: os.mkdir(home + '/.ssh-test'))", "HOMES")
+                .denied_as(DENIED).beside("[GRANTED]"),
     }
     // Landlock knows no modes, times, owners and attributes: that level's notes say so. A container's user may change the
     // file's that is mounted read-only as little as its content.
@@ -92,5 +101,10 @@ attempts! {
             change("os.setxattr(target, 'user.test', b'set')", "SHOWN"),
         the_group_of_a_file_that_is_shown_is_not_changed:
             change("os.chown(target, -1, os.getgid())", "SHOWN"),
+    }
+    // In namespaces and containers the folder above is the session's own, with nothing of the host's in it.
+    [landlock] {
+        no_file_is_made_beside_what_is_granted: make(PUT, "GRANTED + '/..'"),
+        no_file_is_made_beside_the_workspace: make(PUT, "HERE + '/..'"),
     }
 }

@@ -132,9 +132,9 @@ const SCHEDULING: &[c_long] = &[
     libc::SYS_sched_setattr,
 ];
 
-/// "This process" of the two calls that set priorities also of groups and users: the first argument is the kind.
-const PRIORITIES: &[(c_long, u32)] =
-    &[(libc::SYS_setpriority, libc::PRIO_PROCESS as u32), (libc::SYS_ioprio_set, 1)];
+/// "A process" (PRIO_PROCESS, IOPRIO_WHO_PROCESS) of the two calls that set priorities also of groups and users: the
+/// first argument is the kind.
+const PRIORITIES: &[(c_long, u32)] = &[(libc::SYS_setpriority, 0), (libc::SYS_ioprio_set, 1)];
 
 /// Flags for a namespace; the one for time can't be asked for in a clone.
 const NAMESPACES: [i32; 7] = [
