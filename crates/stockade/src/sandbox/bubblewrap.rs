@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{Access, access};
+
 use super::{SandboxNetwork, View, installation};
 use crate::error::ASK_DOCTOR;
 
@@ -155,9 +157,9 @@ fn is_seen_anyway(place: &Path, mounts: &BTreeMap<PathBuf, Mounted<'_>>) -> bool
     is_shown(place) && around.is_some_and(|around| is_shown(around) && !around.is_symlink())
 }
 
-/// What stands for something that is hidden. What this user can't even reach needs no hiding, and nothing could be
-/// mounted there.
+/// What stands for something that is hidden. What this user may not read needs no hiding, for the code is the same user.
 fn empty(hidden: &Path) -> Option<Mounted<'static>> {
+    access(hidden, Access::READ_OK).ok()?;
     let found = fs::symlink_metadata(hidden).ok()?;
     Some(if found.is_dir() { Mounted::EmptyDirectory } else { Mounted::EmptyFile })
 }
