@@ -3,7 +3,7 @@
 
 use std::{
     env,
-    fs::File,
+    fs::{self, File},
     os::unix::fs::chown,
     path::Path,
     process::{Command, Stdio},
@@ -15,7 +15,7 @@ use stockade::{
 };
 
 use crate::support::{
-    need, patiently,
+    eventually, need, patiently,
     respawn::{Respawned, is_respawned},
     run,
 };
@@ -53,22 +53,36 @@ pub(crate) async fn as_user(place: Place, test: &str, case: impl AsyncFnOnce(Pla
         return place.test(case).await;
     }
     let (_, test) = test.split_once("::").expect("the name of the crate comes first");
-    let home = tempfile::tempdir().expect("a directory can be made");
-    chown(home.path(), Some(USER_ID), None).expect("root gives it away");
-    let respawned = Respawned::by(user(home.path()), test);
+    let own = tempfile::tempdir().expect("a directory can be made");
+    for folder in ["home", "tmp"] {
+        fs::create_dir(own.path().join(folder)).expect("it is made");
+        chown(own.path().join(folder), Some(USER_ID), None).expect("root gives it away");
+    }
+    chown(own.path(), Some(USER_ID), None).expect("root gives it away");
+    let respawned = Respawned::by(user(own.path()), test);
     let ended = tokio::task::spawn_blocking(|| respawned.succeed()).await;
     ended.expect("the test succeeds as an ordinary user");
+    // Its runner may be removing the same files just now.
+    let removed = || fs::remove_dir_all(own.path()).is_ok() || !own.path().exists();
+    eventually("the end of its files", || removed().then_some(())).await;
 }
 
-/// A command that becomes this program as that user. Its file is handed over open: the user may have no way to it.
-fn user(home: &Path) -> Command {
+/// A command that becomes this program as that user, whose home and temporary files are in `own`: those go with it, as a
+/// process that ends at once leaves what it has not yet removed. The program's file is handed over open, for the user may
+/// have no way to it.
+fn user(own: &Path) -> Command {
     let program = File::open("/proc/self/exe").expect("this program can be read");
     let mut command = Command::new("setpriv");
     let user = [format!("--reuid={USER}"), format!("--regid={USER}")];
     command.args(user).args(["--clear-groups", "/proc/self/fd/0"]).stdin(Stdio::from(program));
     let told = env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"STOCKADE_TEST_"));
     command.env_clear().envs(told).current_dir("/");
-    command.env("PATH", PATH).env("HOME", home).env("USER", USER).env("LOGNAME", USER);
+    command
+        .env("PATH", PATH)
+        .env("HOME", own.join("home"))
+        .env("TMPDIR", own.join("tmp"))
+        .env("USER", USER)
+        .env("LOGNAME", USER);
     command
 }
 
