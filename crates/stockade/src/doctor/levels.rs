@@ -16,7 +16,7 @@ use super::{
 pub(super) const START: &str = "start";
 
 const REPORT: &str = "run code that you don't trust in a container only (`stockade run --docker`), and report this as \
-    docs/security.md says";
+    SECURITY.md says";
 /// What to do where a block can't be asked for what the kernel says of it.
 const PROC: &str = "`mount -t proc proc /proc`";
 
