@@ -133,7 +133,7 @@ fn notes(level: SandboxLevel) -> Vec<String> {
     let notes: &[&str] = match level {
         SandboxLevel::Auto | SandboxLevel::Namespaces => &[],
         SandboxLevel::Landlock => &[
-            "names and arguments of other processes are visible in /proc",
+            "names and arguments of other processes, and this host's connections, are visible in /proc",
             "of files that can't be opened it can be told that they are there, how large they are and when they change; \
              modes, owners, times and attributes of this user's can be changed",
             "/tmp and /dev/shm are out of reach: TMPDIR names a private folder; what knows no other place than /tmp \

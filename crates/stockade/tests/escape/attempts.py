@@ -1,7 +1,7 @@
 # What attempts are written with, and what makes them: each in a process of its own, for it may end or change that.
 # `NAMES`, `CALLS` and `ROWS` are set above, and `HERE` is the workspace.
 
-import ctypes, errno, fcntl, functools, json, os, resource, signal, socket, stat, struct, subprocess, sys, termios
+import ctypes, errno, fcntl, json, os, resource, signal, socket, stat, struct, subprocess, sys, termios
 
 libc = ctypes.CDLL(None, use_errno=True)
 HERE = os.getcwd()

@@ -38,6 +38,7 @@ attempts! {
         a_file_outside_is_not_replaced_by_moving_one_over_it:
             change("os.replace(own(b'new'), target)", "SECRET"),
         a_file_that_is_shown_is_not_replaced: change("os.replace(own(b'new'), target)", "SHOWN"),
+        a_file_that_is_shown_is_not_linked_into_the_workspace: change("os.link(target, fresh())", "SHOWN"),
         nothing_is_moved_out_of_the_workspace:
             Attempt::new("os.rename(own(), f'{target}/moved')", "HIDDEN").denied_as(DENIED)
                 .beside("own_folder('secret')"),
@@ -81,6 +82,8 @@ attempts! {
         a_program_of_the_systems_is_not_overwritten:
             change("opened(target, os.O_RDWR)", "'/usr/bin/env'").denied_as("EACCES EPERM EROFS ETXTBSY"),
         the_list_of_users_is_not_overwritten: change("opened(target, os.O_RDWR)", "'/etc/passwd'"),
+        the_list_of_users_is_not_linked_into_the_workspace:
+            change("os.link(target, fresh())", "'/etc/passwd'"),
         what_the_loader_preloads_is_not_set:
             Attempt::new("open(target, 'a').close()", "'/etc/ld.so.preload'").denied_as(DENIED)
                 .beside("own()"),

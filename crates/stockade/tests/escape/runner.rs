@@ -45,8 +45,9 @@ attempts! {
     }
     // In a namespace or a container the kernel drops what would end the first process, and tells nobody.
     [landlock] {
-        no_signal_gets_to_the_runner: runner("os.kill(target, signal.SIGUSR1)").denied_as("EPERM"),
-        the_runner_is_not_stopped: runner("os.kill(target, signal.SIGSTOP)").denied_as("EPERM"),
+        no_signal_gets_to_the_runner: runner("os.kill(target, signal.SIGURG)").denied_as("EPERM"),
+        the_runner_is_not_stopped: runner("os.kill(target, signal.SIGSTOP); os.kill(target, signal.SIGCONT)")
+                .denied_as("EPERM"),
     }
     // Docker's filter denies these calls altogether; `tests/docker` makes them without it.
     [namespaces landlock] {
