@@ -38,6 +38,8 @@ const EXIT_UNSANDBOXED: u8 = 1;
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Findings {
     version: &'static str,
+    can_run_sandboxed: bool,
+    can_run: bool,
     findings: Vec<Finding>,
 }
 
@@ -53,7 +55,7 @@ pub(crate) fn doctor(args: &DoctorArgs) -> u8 {
     }
     let examined = runtime::block_on(examination.run());
     let shown = examined.and_then(|findings| {
-        let findings = Findings { version: env!("CARGO_PKG_VERSION"), findings };
+        let findings = Findings::new(findings);
         show(&findings, args.json)?;
         Ok(findings.exit_status())
     });
@@ -61,22 +63,34 @@ pub(crate) fn doctor(args: &DoctorArgs) -> u8 {
 }
 
 impl Findings {
+    fn new(findings: Vec<Finding>) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            can_run_sandboxed: Finding::can_run_sandboxed(&findings),
+            can_run: Finding::can_run(&findings),
+            findings,
+        }
+    }
+
     fn exit_status(&self) -> u8 {
-        match (Finding::can_run_sandboxed(&self.findings), Finding::can_run(&self.findings)) {
+        match (self.can_run_sandboxed, self.can_run) {
             (true, _) => 0,
             (false, true) => EXIT_UNSANDBOXED,
             (false, false) => EXIT_FAILURE,
         }
     }
 
-    /// As `30 enforced, 2 degraded.`
+    /// As `30 enforced, 2 degraded; 13 of 18 languages run.`
     fn counts(&self) -> String {
         let states = [State::Enforced, State::Degraded, State::Absent];
-        let of = |state| self.findings.iter().filter(|finding| finding.state == state).count();
+        let (languages, controls): (Vec<_>, Vec<_>) =
+            self.findings.iter().partition(|finding| finding.subject == Subject::Interpreters);
+        let of = |state| controls.iter().filter(|finding| finding.state == state).count();
         let counted =
             states.map(|state| (of(state), word(state).1)).into_iter().filter(|(count, _)| *count > 0);
         let counted: Vec<String> = counted.map(|(count, state)| format!("{count} {state}")).collect();
-        format!("{}.", counted.join(", "))
+        let run = languages.iter().filter(|finding| finding.state != State::Absent).count();
+        format!("{}; {run} of {} languages run.", counted.join(", "), languages.len())
     }
 
     fn verdict(&self) -> (Style, &'static str) {
@@ -141,7 +155,12 @@ fn word(state: State) -> (Style, &'static str) {
 
 /// Adds a finding, whose texts have lines of `room` characters, with or without why and the fix.
 fn add(table: &mut Table, finding: &Finding, room: usize, is_explained: bool) {
-    let state = word(finding.state);
+    let state = match (finding.subject, finding.state) {
+        // That a language is not installed is nothing to be alarmed at.
+        (Subject::Interpreters, State::Enforced) => (GOOD, "found"),
+        (Subject::Interpreters, State::Absent) => (DIM, "missing"),
+        (_, state) => word(state),
+    };
     let mut rows = |label: (Style, &str), mut control: &str, style: Style, said: &str| {
         let mut label = (label.0, label.1.to_owned());
         for line in said.lines().flat_map(|line| wrap(&visible(line), room)) {

@@ -4,9 +4,9 @@
 //!
 //! ```text
 //! trial          a block that tries to get out, and whether it did
-//! local          sessions on this host: with no sandbox, and at each level
-//! levels         what their trials mean
-//! machine        the kernel's part, bubblewrap, control groups
+//! local          sessions on this host: with no sandbox, at each level, and with limits
+//! levels         what their trials mean, the kernel's part included
+//! machine        pidfds, bubblewrap, control groups
 //! interpreters   what runs each language, and its version
 //! engines        Docker and Podman, and a container with the defaults
 //! ```

@@ -7,6 +7,8 @@ use stockade_runner::wire::{frame::FrameError, message::Failure};
 
 use crate::{BlockOutcome, runner_image::ImageError};
 
+/// How the hint of every sandbox that can't be had goes on, after what helps at its levels.
+pub(crate) const ELSEWHERE: &str = "run the code in a container (`--docker`)";
 /// What to do where the machine refuses, and nothing better is known.
 pub(crate) const ASK_DOCTOR: &str = "`stockade doctor` shows what this machine allows";
 

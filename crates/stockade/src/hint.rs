@@ -7,23 +7,22 @@ use crate::{BlockOutcome, Policy, SandboxNetwork, Status};
 const TAIL: usize = 64 << 10;
 
 /// What a missing network makes the C library, Python, Node, Go, Rust, curl, git, apt, BusyBox and ping say. The last two
-/// are of sockets that can't even be made.
-const NO_NETWORK: [&str; 15] = [
+/// entries are what Python says of sockets that can't even be made.
+const NO_NETWORK: [&str; 14] = [
     "Network is unreachable",
     "ENETUNREACH",
     "Temporary failure in name resolution",
     "Temporary failure resolving",
     "Name or service not known",
-    "getaddrinfo",
+    "getaddrinfo EAI_AGAIN",
+    "getaddrinfo ENOTFOUND",
     "Could not resolve",
     "unable to resolve host",
     "failed to lookup address",
     "no such host",
-    "dial tcp",
     "bad address",
-    "urlopen error",
-    "in create_connection",
     "_socket.socket.__init__",
+    "urlopen error [Errno 13]",
 ];
 
 /// What a session's blocks can be told.
@@ -39,13 +38,14 @@ impl Hints {
         let container = policy.container.as_ref().filter(|container| container.network == "none");
         let network = match (sandbox, container) {
             (Some(_), _) => Some(("sandbox", "`--network host` or `Sandbox::network(SandboxNetwork::Host)`")),
-            (None, Some(_)) => {
-                Some(("container", "`--network bridge` or the builder's `network(\"bridge\")`"))
-            }
+            (None, Some(_)) => Some((
+                "container",
+                "without lockdown, `--network bridge` or the builder's `network(\"bridge\")`",
+            )),
             (None, None) => None,
         };
         let network = network.map(|(place, remedy)| {
-            format!("the {place} has no network, which this block seems to need: {remedy} allows it")
+            format!("the {place} has no network, which this block seems to need: {remedy} gives it one")
         });
         Self { network }
     }
@@ -76,6 +76,7 @@ mod tests {
             "W: Failed to fetch http://deb.debian.org/…  Temporary failure resolving 'deb.debian.org'",
             "ping: connect: Network is unreachable",
             "dial tcp: lookup example.com: no such host",
+            "urllib.error.URLError: <urlopen error [Errno 13] Permission denied>",
         ] {
             assert!(lacked_network(said.as_bytes()), "{said}");
         }
@@ -83,7 +84,15 @@ mod tests {
 
     #[test]
     fn other_failures_are_not_put_down_to_the_network() {
-        for said in ["", "ZeroDivisionError: division by zero", "No such file or directory", "\u{fffd}\0"] {
+        for said in [
+            "",
+            "ZeroDivisionError: division by zero",
+            "No such file or directory",
+            "<urlopen error [Errno 111] Connection refused>",
+            "UnicodeError: label empty or too long, in getaddrinfo",
+            "dial tcp 127.0.0.1:9: connect: connection refused",
+            "\u{fffd}\0",
+        ] {
             assert!(!lacked_network(said.as_bytes()), "{said}");
         }
     }

@@ -1,9 +1,10 @@
 //! Stockade runs code blocks that a language model wrote. Each is saved to a file and run in a new process; back
 //! come what it printed, how it ended and the files it made.
 //!
-//! An executor is a template of sessions: [`LocalCommandLineCodeExecutor`] runs blocks on this host. A
-//! [`Session`] runs blocks, in calls that may overlap. What becomes of the code is data, a [`BlockOutcome`] for
-//! each block; an [`Error`] means that Stockade failed.
+//! An executor is a template of sessions: [`LocalCommandLineCodeExecutor`] runs blocks on this host, in a [`Sandbox`]
+//! unless that is turned off, and [`DockerCommandLineCodeExecutor`] in a container. What this machine can hold code to,
+//! [`examine`] tells. A [`Session`] runs blocks, in calls that may overlap. What becomes of the code is data, a
+//! [`BlockOutcome`] for each block; an [`Error`] means that Stockade failed.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {

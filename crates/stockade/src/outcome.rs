@@ -51,8 +51,9 @@ pub struct BlockOutcome {
     pub index: usize,
     /// The canonical name of its language, or the name that was asked for when it is unknown.
     pub language: String,
-    /// The absolute path of its file; `None` when none was saved. A generated file is gone by now, unless
-    /// `cleanup_temp_files` is off.
+    /// The absolute path of its file; `None` when none was saved. A generated file is gone by now if
+    /// `cleanup_temp_files` is on, as it is by default on this host, or `delete_tmp_files`, which is off by default in a
+    /// container.
     pub code_file: Option<PathBuf>,
     /// What became of it.
     pub status: Status,

@@ -37,7 +37,7 @@ impl Workbench {
         self.runtime.block_on(future)
     }
 
-    /// A session of the local executor with its defaults.
+    /// A session of the local executor without a sandbox, with its defaults otherwise.
     pub(crate) fn session(&self) -> Result<Session> {
         let executor = LocalCommandLineCodeExecutor::builder().no_sandbox().build()?;
         Ok(self.wait(executor.start())?)

@@ -6,7 +6,8 @@ use super::*;
 
 /// As the library tells it.
 fn findings(found: Value) -> Findings {
-    Findings { version: "0.1.0", findings: serde_json::from_value(found).expect("they are findings") }
+    let found = serde_json::from_value(found).expect("they are findings");
+    Findings { version: "0.1.0", ..Findings::new(found) }
 }
 
 fn runner(state: &str) -> Value {
@@ -52,7 +53,7 @@ fn table_names_each_state_why_and_its_fix() {
                       /b: \u{1b}[2Jno
             fix     start one
 
-    Code can be run here only without a sandbox. 1 enforced, 1 degraded, 2 absent.
+    Code can be run here only without a sandbox. 1 enforced, 1 degraded, 2 absent; 0 of 0 languages run.
     ");
 }
 

@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     CodeBlock, CodeExecutor, Error, Policy, Session,
-    error::{self, ASK_DOCTOR, Result},
+    error::{self, ASK_DOCTOR, ELSEWHERE, Result},
 };
 
 const SECRET: &str = "STOCKADE_DOCTOR_SECRET";
@@ -307,8 +307,6 @@ impl From<Error> for Refusal {
 
 /// What helps whatever it is that can't be had here.
 const IN_CONTAINER: &str = "run the code in a container (`stockade run --docker`)";
-/// Where the hint of every sandbox that can't be had goes on.
-const ELSEWHERE: &str = "run the code in a container (`--docker`)";
 
 /// The level is the finding's subject.
 fn without_level(why: &str) -> String {

@@ -20,12 +20,11 @@ use rustix::{
 use stockade_runner::removal::remove_all;
 use tempfile::TempDir;
 
+use super::local;
 use crate::error::{Error, Result};
 
 /// What the names of private directories begin with; what follows is whose they are, and chance.
 const PREFIX: &str = "stockade-";
-/// Whose directories are swept: those of containers can be used after their program, and are not.
-const SWEPT: &str = "local";
 /// How young a directory may be that nobody holds: whoever made it is about to.
 const YOUNG: Duration = Duration::from_secs(60);
 
@@ -108,7 +107,8 @@ fn sweep(folder: &Path, young: Duration) {
 }
 
 fn is_left(entry: &DirEntry, young: Duration) -> io::Result<bool> {
-    let ours = format!("{PREFIX}{SWEPT}-");
+    // Directories of containers can be used after their program.
+    let ours = format!("{PREFIX}{}-", local::KIND);
     if !entry.file_name().to_str().is_some_and(|name| name.starts_with(&ours)) {
         return Ok(false);
     }

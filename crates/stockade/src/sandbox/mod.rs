@@ -72,7 +72,8 @@ pub enum SandboxLevel {
     /// Namespaces of the session's own, by bubblewrap, and inside them Landlock and seccomp.
     Namespaces,
     /// Landlock and seccomp alone, where there are no namespaces to be had. Names and arguments of other processes stay
-    /// visible, `/tmp` and `/dev/shm` are out of reach instead of private, and there are no sockets at all.
+    /// visible, `/tmp` and `/dev/shm` are out of reach instead of private, and without the host's network there are no sockets but
+    /// connected pairs.
     Landlock,
 }
 
@@ -108,7 +109,7 @@ impl Limits {
 
 impl Sandbox {
     /// Nothing but the work_dir, and what the interpreters need: of `/etc` only what programs look up names with, no
-    /// sockets, and nothing else of the host.
+    /// sockets but connected pairs, and nothing else of the host.
     pub fn strict() -> Self {
         Self { is_strict: true, ..Self::default() }
     }
@@ -145,45 +146,48 @@ impl Sandbox {
         self
     }
 
-    /// The most memory, in bytes, that all processes of the session may have together. Needs a control group: root, or
-    /// a delegated one.
+    /// The most memory, in bytes, that all processes of the session may have together: 6 MiB at least, no limit by
+    /// default. Needs a control group: root, or a delegated one.
     pub fn memory(mut self, bytes: u64) -> Self {
         self.limits.memory = Some(bytes);
         self
     }
 
-    /// The most processes and threads of the session, its runner's few included. Needs a control group.
+    /// The most processes and threads of the session, its runner's few included: 8 at least, no limit by default. Needs a
+    /// control group.
     pub fn pids_limit(mut self, count: u32) -> Self {
         self.limits.pids = Some(count);
         self
     }
 
-    /// The most processors' time that all processes of the session may take, as 1.5. Needs a control group.
+    /// The most CPU time per time of all processes of the session together, in CPUs: `1.5`. It is 0.01 at least, and there
+    /// is no limit by default. Needs a control group.
     pub fn cpus(mut self, cpus: f64) -> Self {
         self.limits.cpus = Some(cpus);
         self
     }
 
-    /// The most processor time of any one process, in whole seconds, rounded up. It is ended then (SIGKILL).
+    /// The most processor time of any one process: more than zero, rounded up to whole seconds, no limit by default. It is
+    /// ended then (SIGKILL).
     pub fn cpu_time(mut self, time: Duration) -> Self {
         self.limits.cpu_time = Some(time);
         self
     }
 
-    /// The most files that any one process may have open.
+    /// The most files that any one process may have open: 16 at least, the host's limit by default.
     pub fn open_files(mut self, count: u64) -> Self {
         self.limits.open_files = Some(count);
         self
     }
 
-    /// The largest file, in bytes, that any process may make.
+    /// The largest file, in bytes, that any process may make; no limit by default.
     pub fn file_size(mut self, bytes: u64) -> Self {
         self.limits.file_size = Some(bytes);
         self
     }
 
-    /// The most bytes that all files in the workspace may have together; writing more fails for want of space. Needs the
-    /// level of namespaces.
+    /// The most bytes that all files in the workspace may have together: 64 KiB at least, no limit by default. Writing more
+    /// fails for want of space. Needs the level of namespaces.
     ///
     /// The workspace is then a copy of the work_dir, of at most 10 000 files and 256 MiB, in a file system in memory of
     /// this size. What blocks create or change is copied back after each; what they delete is reported and stays.

@@ -34,7 +34,8 @@ pub struct SandboxPolicy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Control {
-    /// What: `files`, `network`, `other processes`, `system calls`, `privileges`, `limits`.
+    /// What: `files`, `network`, `other processes`, `abstract sockets of the host`, `system calls`, `setuid files`,
+    /// `privileges`, `limits`, `workspace size`.
     pub control: &'static str,
     /// By which mechanisms.
     pub by: Vec<String>,
@@ -86,7 +87,7 @@ pub(crate) fn report(
         level: applied.map(|applied| applied.level),
         network: sandbox.network,
         enforced: applied.map(|applied| enforced(sandbox, applied, groups, &degraded)).unwrap_or_default(),
-        notes: applied.map(|applied| notes(applied.level)).unwrap_or_default(),
+        notes: applied.map(|applied| notes(applied.level, sandbox.network)).unwrap_or_default(),
         degraded,
         read_only: view.read_only.clone(),
         read_write: view.read_write.clone(),
@@ -129,7 +130,15 @@ fn enforced(
     controls.filter(|control| !control.by.is_empty() && holds(control.control)).collect()
 }
 
-fn notes(level: SandboxLevel) -> Vec<String> {
+fn notes(level: SandboxLevel, network: SandboxNetwork) -> Vec<String> {
+    let sockets = match network {
+        SandboxNetwork::None => {
+            "servers and clients of any kind fail, on this very host too: there are no sockets but connected pairs"
+        }
+        SandboxNetwork::Host => {
+            "sockets with a path or an abstract name can't be made: there are only the internet's and connected pairs"
+        }
+    };
     let notes: &[&str] = match level {
         SandboxLevel::Auto | SandboxLevel::Namespaces => &[],
         SandboxLevel::Landlock => &[
@@ -139,7 +148,7 @@ fn notes(level: SandboxLevel) -> Vec<String> {
             "/tmp and /dev/shm are out of reach: TMPDIR names a private folder; what knows no other place than /tmp \
              (C's tmpfile, Java) fails, and so does what needs named semaphores (Python's multiprocessing locks and pools)",
             "no terminal can be opened, and / can't be listed",
-            "servers and clients of any kind fail, on this very host too: there are no sockets but connected pairs",
+            sockets,
         ],
     };
     notes.iter().map(|note| (*note).to_owned()).collect()

@@ -11,7 +11,7 @@ use super::{
     },
     CALLS, PROC, REPORT,
 };
-use crate::{SandboxPolicy, sandbox::Bubblewrap};
+use crate::{SandboxPolicy, executor::docker::owner::in_container, sandbox::Bubblewrap};
 
 /// A kind of namespace: the control, the link in /proc that names it, and what asks `unshare` for one.
 type Kind = (&'static str, &'static str, &'static str);
@@ -131,11 +131,6 @@ fn remedy() -> String {
          make namespaces"
     };
     fix.to_owned()
-}
-
-/// Only for words of advice.
-fn in_container() -> bool {
-    ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| fs::exists(mark).unwrap_or(false))
 }
 
 pub(super) fn landlock(tried: &Tried) -> Finding {

@@ -23,7 +23,7 @@ mod image;
 mod inventory;
 mod lockdown;
 mod options;
-mod owner;
+pub(crate) mod owner;
 mod policy;
 mod sockets;
 mod workspace;

@@ -110,8 +110,12 @@ impl Owner {
 
 /// The system's own id. Containers of one image can share theirs, so that of a container counts for nothing.
 fn machine() -> String {
-    let in_container = ["/.dockerenv", "/run/.containerenv"].iter().any(|path| Path::new(path).exists());
-    if in_container { String::new() } else { read("/etc/machine-id") }
+    if in_container() { String::new() } else { read("/etc/machine-id") }
+}
+
+/// Whether this program is in a container itself, as far as Docker and Podman mark theirs.
+pub(crate) fn in_container() -> bool {
+    ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| Path::new(mark).exists())
 }
 
 fn read(path: &str) -> String {

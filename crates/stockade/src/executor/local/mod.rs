@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// The kind of executor, in a session's info and in the names of its directories.
-const KIND: &str = "local";
+pub(super) const KIND: &str = "local";
 
 /// Runs blocks on this host, as processes of this user, in a [`Sandbox`].
 ///

@@ -11,7 +11,7 @@ use crate::{
     Degraded, Policy, Sandbox, SandboxLevel, Session,
     call::bytes,
     client::{Client, StartError},
-    error::{ASK_DOCTOR, Error, Result},
+    error::{ASK_DOCTOR, ELSEWHERE, Error, Result},
     executor::{
         control_group::{ControlGroup, GroupLimits},
         work_dir::{PrivateDirectory, WorkDir},
@@ -101,10 +101,10 @@ fn unavailable(refused: &[Refused]) -> Error {
             hints.push(hint);
         }
     }
-    hints.push(
-        "run the code in a container (`--docker`), with what this machine has (`--sandbox best-effort`), or without a \
-         sandbox (`--no-sandbox`)",
+    let elsewhere = format!(
+        "{ELSEWHERE}, with what this machine has (`--sandbox best-effort`), or without a sandbox (`--no-sandbox`)"
     );
+    hints.push(&elsewhere);
     Error::Sandbox { why, hint: hints.join("; or ") }
 }
 
@@ -194,8 +194,8 @@ impl Start<'_> {
         ended.cancelled().await;
         let why: Vec<String> =
             missing.into_iter().map(|(property, why)| format!("{property} can't be held: {why}")).collect();
-        let hint =
-            "use a newer kernel, or `apt-get install bubblewrap` for the level of namespaces".to_owned();
+        let hint = "ask for the level of namespaces (`--sandbox namespaces`), which bubblewrap makes, or use a newer kernel"
+            .to_owned();
         Ok(Tried::Refused(Refused { level: applied.level, why: why.join("; "), hint }))
     }
 
