@@ -20,7 +20,7 @@ const NO_NETWORK: [&str; 14] = [
     "unable to resolve host",
     "failed to lookup address",
     "no such host",
-    "bad address",
+    "wget: bad address",
     "_socket.socket.__init__",
     "urlopen error [Errno 13]",
 ];
@@ -37,15 +37,20 @@ impl Hints {
         let sandbox = policy.sandbox.as_ref().filter(|sandbox| sandbox.network == SandboxNetwork::None);
         let container = policy.container.as_ref().filter(|container| container.network == "none");
         let network = match (sandbox, container) {
-            (Some(_), _) => Some(("sandbox", "`--network host` or `Sandbox::network(SandboxNetwork::Host)`")),
+            (Some(_), _) => Some((
+                "sandbox",
+                "`--network host` or `Sandbox::network(SandboxNetwork::Host)`",
+                "this host's, its local ports included",
+            )),
             (None, Some(_)) => Some((
                 "container",
                 "without lockdown, `--network bridge` or the builder's `network(\"bridge\")`",
+                "one",
             )),
             (None, None) => None,
         };
-        let network = network.map(|(place, remedy)| {
-            format!("the {place} has no network, which this block seems to need: {remedy} gives it one")
+        let network = network.map(|(place, remedy, which)| {
+            format!("the {place} has no network, which this block seems to need: {remedy} gives it {which}")
         });
         Self { network }
     }

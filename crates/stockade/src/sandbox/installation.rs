@@ -19,26 +19,39 @@ pub(super) struct Shown {
 }
 
 /// Folders that hold what is private beside programs.
-#[derive(Debug, Clone)]
-pub(super) struct Homes {
-    home: Option<PathBuf>,
-}
+#[derive(Debug, Clone, Default)]
+pub(super) struct Homes(Vec<PathBuf>);
+
+/// What a home has, and hardly anything else.
+const MARKS: &[&str] = &[".ssh", ".gnupg", ".config", ".bashrc", ".profile"];
+/// What of a home holds whatever programs keep.
+const KEPT: &[&str] = &[".local", ".local/share", ".local/state", ".config", ".cache", ".cargo", "bin", "."];
 
 impl Homes {
-    pub(super) fn new(home: Option<&Path>) -> Self {
-        Self { home: home.filter(|home| home.is_absolute() && home.parent().is_some()).map(Path::to_owned) }
+    /// The home that a variable names, and those of a list of users, each by the names it was given and where that leads.
+    pub(super) fn new(home: Option<&Path>, users: &str) -> Self {
+        let listed = users.lines().filter_map(|line| line.split(':').nth(5)).map(Path::new);
+        let given = home.into_iter().chain(listed);
+        let given = given.filter(|home| home.is_absolute() && home.parent().is_some());
+        Self(given.flat_map(|home| [Some(home.to_owned()), home.canonicalize().ok()]).flatten().collect())
     }
 
     /// Whether a folder can be shown whole: it is no home, nothing around one, nor one of those in it that hold
     /// whatever programs keep.
     pub(super) fn allow(&self, folder: &Path) -> bool {
-        // `/opt`, `/home`, `/srv`.
-        let is_top = folder.components().count() <= 2;
-        let is_someones = folder.parent() == Some(Path::new("/home"));
-        let holds = |home: &PathBuf| home.starts_with(folder);
-        let kept = [".local", ".local/share", ".local/state", ".config", ".cache", ".cargo", "bin", "."];
-        let keeps = |home: &PathBuf| kept.iter().any(|name| home.join(name) == folder);
-        !is_top && !is_someones && !self.home.as_ref().is_some_and(|home| holds(home) || keeps(home))
+        let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        [folder, &real].into_iter().all(|folder| {
+            // `/opt`, `/home`, `/srv`.
+            let is_top = folder.components().count() <= 2;
+            let is_someones = folder.parent() == Some(Path::new("/home"));
+            let keeps = |home: &PathBuf| KEPT.iter().any(|name| home.join(name) == folder);
+            !is_top && !is_someones && self.beneath(folder).is_none() && !self.0.iter().any(keeps)
+        }) && !MARKS.iter().any(|mark| real.join(mark).exists())
+    }
+
+    /// A home that is a folder or lies in it.
+    pub(super) fn beneath(&self, folder: &Path) -> Option<&Path> {
+        self.0.iter().map(PathBuf::as_path).find(|home| home.starts_with(folder))
     }
 }
 
@@ -136,7 +149,8 @@ fn installation(real: &Path, homes: &Homes) -> PathBuf {
 /// The first program of this name in the folders of a search path.
 pub(super) fn find(program: &str, folders: &[PathBuf]) -> Option<PathBuf> {
     let candidates = folders.iter().map(|folder| folder.join(program));
-    candidates.into_iter().find(|candidate| fs::metadata(candidate).is_ok_and(|found| found.is_file()))
+    let is_program = |found: fs::Metadata| found.is_file() && found.mode() & 0o111 != 0;
+    candidates.into_iter().find(|candidate| fs::metadata(candidate).is_ok_and(is_program))
 }
 
 #[cfg(test)]
@@ -173,7 +187,7 @@ mod tests {
 
         fn shown(&self, found: &Path) -> Shown {
             let mut shown = Shown::default();
-            let homes = Homes::new(Some(&self.path("")));
+            let homes = Homes::new(Some(&self.path("")), "");
             shown.add(found, &homes, Some(&self.path(".rustup")), &["/usr".into()]);
             shown
         }
@@ -254,8 +268,33 @@ mod tests {
     }
 
     #[test]
+    fn a_home_is_known_by_each_of_its_names_and_by_what_is_in_it() {
+        let folder = Home::new();
+        folder.put("people/ada/bin/tool");
+        folder.put("people/bob/.ssh/id");
+        let link = folder.link("homes", &folder.path("people"));
+        let homes = Homes::new(Some(&link.join("ada")), "");
+        for home in [link.join("ada"), folder.path("people/ada"), folder.path("people/bob"), link.join("bob")]
+        {
+            assert!(!homes.allow(&home), "{}", home.display());
+        }
+        assert!(homes.allow(&folder.path("people/ada/tool")));
+    }
+
+    #[test]
+    fn what_can_not_be_executed_is_no_program() {
+        let home = Home::new();
+        let tool = home.put("bin/tool");
+        assert_eq!(find("tool", &[home.path("bin")]), None);
+        fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("ours");
+        assert_eq!(find("tool", &[home.path("bin")]), Some(tool));
+    }
+
+    #[test]
     fn no_home_nor_what_is_around_one_is_ever_shown_whole() {
-        let homes = Homes::new(Some(Path::new("/srv/people/ada")));
+        let users = "root:x:0:0::/root:/bin/sh\neve:x:1001:1001:Eve:/data/eve:/bin/sh\nodd\n";
+        let homes = Homes::new(Some(Path::new("/srv/people/ada")), users);
+        assert!(!homes.allow(Path::new("/data/eve")) && homes.allow(Path::new("/data/eve/tool")));
         for folder in
             ["/", "/opt", "/home", "/home/bob", "/srv/people", "/srv/people/ada", "/srv/people/ada/.local"]
         {

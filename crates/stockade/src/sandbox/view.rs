@@ -5,6 +5,7 @@ use std::{
     collections::HashSet,
     env,
     ffi::{OsStr, OsString},
+    fs,
     path::{Component, Path, PathBuf},
 };
 
@@ -54,6 +55,26 @@ const ETC_STRICT: &[&str] = &[
     "ca-certificates",
     "fonts",
     "matplotlibrc",
+];
+/// The list of users, and of their homes.
+const USERS: &str = "/etc/passwd";
+/// Nothing in there is the code's to change.
+const SYSTEMS_OWN: &[&str] = &[
+    "/etc",
+    "/boot",
+    "/usr/bin",
+    "/usr/sbin",
+    "/usr/lib",
+    "/usr/lib32",
+    "/usr/lib64",
+    "/usr/libx32",
+    "/usr/libexec",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
 ];
 /// The kernel's own, none of which is a place for files.
 const KERNEL: &[&str] = &["/proc", "/sys", "/dev"];
@@ -124,21 +145,28 @@ impl View {
     /// What the code sees of this host in a sandbox, with a workspace that is there.
     pub(crate) fn new(sandbox: &Sandbox, workspace: &Path, surroundings: &Surroundings) -> Result<Self> {
         let home = surroundings.home.clone().filter(|home| can_be_private(home));
-        check_workspace(workspace, home.as_deref())?;
+        let users = fs::read_to_string(USERS).unwrap_or_default();
+        let homes = Homes::new(surroundings.home.as_deref(), &users);
+        check_workspace(workspace, &homes)?;
         let mut shown = Shown::default();
-        let homes = Homes::new(surroundings.home.as_deref());
         let mut read_only = system(sandbox);
         let mut system = read_only.clone();
         system.extend(sandbox.read_only.iter().cloned());
+        // What blocks may have put there leads to whatever they want to see.
+        let changed = Changed::new(workspace, &sandbox.read_write);
+        let folders: Vec<PathBuf> =
+            surroundings.path.iter().filter(|folder| !changed.holds(folder)).cloned().collect();
         for program in &surroundings.programs {
-            if let Some(found) = installation::find(program, &surroundings.path) {
+            if let Some(found) = installation::find(program, &folders).filter(|found| !changed.holds(found)) {
                 shown.add(&found, &homes, surroundings.rustup.as_deref(), &system);
             }
         }
         read_only.extend(shown.paths);
         if !sandbox.is_strict {
-            let is_fine = |path: &&PathBuf| path.is_file() || path.is_dir() && homes.allow(path);
-            read_only.extend(surroundings.named.iter().filter(is_fine).cloned());
+            let is_fine = |path: &&PathBuf| is_plain(path) && (path.is_file() || homes.allow(path));
+            for named in surroundings.named.iter().filter(is_fine) {
+                show_where_it_lies(named, &mut read_only, &mut shown.links);
+            }
         }
         if sandbox.network == SandboxNetwork::Host {
             read_only.extend(resolver());
@@ -146,7 +174,9 @@ impl View {
         for path in sandbox.read_only.iter().chain(&sandbox.read_write) {
             require(path)?;
         }
-        read_only.extend(sandbox.read_only.iter().cloned());
+        for path in &sandbox.read_only {
+            show_where_it_lies(path, &mut read_only, &mut shown.links);
+        }
         let mut read_write = sandbox.read_write.clone();
         read_write.push(workspace.to_owned());
         Ok(Self {
@@ -201,21 +231,60 @@ fn can_be_private(home: &Path) -> bool {
     home.components().count() > 1 && !within(SYSTEM) && !within(KERNEL) && !home.starts_with(ETC)
 }
 
+/// What the code of sessions can change.
+struct Changed(Vec<PathBuf>);
+
+impl Changed {
+    fn new(workspace: &Path, read_write: &[PathBuf]) -> Self {
+        Self([workspace].into_iter().chain(read_write.iter().map(PathBuf::as_path)).flat_map(names).collect())
+    }
+
+    /// Whether a path, or what it leads to, lies there.
+    fn holds(&self, path: &Path) -> bool {
+        names(path).any(|path| self.0.iter().any(|changed| path.starts_with(changed)))
+    }
+}
+
+/// A path, and where it leads.
+fn names(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    [Some(path.to_owned()), path.canonicalize().ok()].into_iter().flatten()
+}
+
+/// Shows a path where it lies, for what is hidden is hidden there, and by its name, if that is another.
+fn show_where_it_lies(named: &Path, read_only: &mut Vec<PathBuf>, links: &mut Vec<(PathBuf, PathBuf)>) {
+    let Ok(real) = named.canonicalize() else { return };
+    let is_seen = |path: &Path| read_only.iter().any(|shown| path.starts_with(shown));
+    if real != named && !is_seen(named) {
+        links.push((named.to_owned(), real.clone()));
+    }
+    if !is_seen(&real) {
+        read_only.push(real);
+    }
+}
+
 /// A workspace can be changed by the code, so it is nothing that the code must not change or see.
-fn check_workspace(workspace: &Path, home: Option<&Path>) -> Result<()> {
+fn check_workspace(workspace: &Path, homes: &Homes) -> Result<()> {
     let refused = |why: String| Err(Error::InvalidOption { option: "work_dir", why });
     let shown = workspace.display();
+    let parts = |above: &str| workspace.strip_prefix(above).map(|rest| rest.components().count());
+    if let Some(folder) = SYSTEMS_OWN.iter().find(|folder| workspace.starts_with(folder)) {
+        return refused(format!("can't be {shown}, for {folder} is the system's: choose a folder for files"));
+    }
+    // Sockets of daemons lie there, and those of a user's.
+    if parts("/run").is_ok_and(|parts| parts < 2) || parts("/run/user").is_ok_and(|parts| parts < 2) {
+        return refused(format!("can't be {shown}, where daemons listen: choose a folder for files"));
+    }
     if KERNEL.iter().any(|folder| workspace.starts_with(folder)) && !workspace.starts_with("/dev/shm/") {
         return refused(format!("can't be {shown}, which is the kernel's: choose a folder for files"));
     }
-    if let Some(home) = home.filter(|home| home.starts_with(workspace)) {
+    if let Some(home) = homes.beneath(workspace) {
         return refused(format!(
             "can't be {shown}, for the sandbox hides what is in the home {}: choose a folder in it, or run without a \
              sandbox",
             home.display()
         ));
     }
-    let system = SYSTEM.iter().chain([&ETC, &"/var", &"/tmp", &"/home"]).map(Path::new);
+    let system = SYSTEM.iter().chain([&ETC, &"/var/lib", &"/tmp", &"/home"]).map(Path::new);
     match system.into_iter().find(|folder| folder.starts_with(workspace)) {
         Some(folder) => refused(format!(
             "can't be {shown}, for the code may change all that is in it, and {} is: choose another folder",
@@ -225,10 +294,14 @@ fn check_workspace(workspace: &Path, home: Option<&Path>) -> Result<()> {
     }
 }
 
+fn is_plain(path: &Path) -> bool {
+    path.is_absolute()
+        && path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
+}
+
 fn require(path: &Path) -> Result<()> {
-    let is_plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
     let why = match path.exists() {
-        true if is_plain => return Ok(()),
+        true if is_plain(path) => return Ok(()),
         true => format!("is to show {}, which has a `..` in it: name it without", path.display()),
         false => format!("is to show {}, and nothing is there", path.display()),
     };
@@ -242,7 +315,10 @@ fn without_repetition(paths: Vec<PathBuf>) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::symlink};
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt, symlink},
+    };
 
     use super::*;
 
@@ -257,7 +333,8 @@ mod tests {
     }
 
     fn refused(workspace: &str, home: &str) -> String {
-        check_workspace(Path::new(workspace), Some(Path::new(home))).expect_err(workspace).to_string()
+        let homes = Homes::new(Some(Path::new(home)), "bob:x:1002:1002::/home/bob:/bin/sh");
+        check_workspace(Path::new(workspace), &homes).expect_err(workspace).to_string()
     }
 
     #[test]
@@ -267,6 +344,7 @@ mod tests {
         fs::create_dir_all(tool.join("bin")).expect("made");
         fs::create_dir_all(&workspace).expect("made");
         fs::write(tool.join("bin/tool"), "").expect("written");
+        fs::set_permissions(tool.join("bin/tool"), PermissionsExt::from_mode(0o755)).expect("ours");
         let view =
             View::new(&Sandbox::default(), &workspace, &surroundings(home.path())).expect("it makes sense");
         for shown in [Path::new("/usr"), Path::new("/etc"), &tool.canonicalize().expect("there")] {
@@ -274,6 +352,47 @@ mod tests {
         }
         assert!(!view.read_only.iter().any(|path| home.path().starts_with(path)), "{view:?}");
         assert_eq!((view.read_write, view.home.as_path()), (vec![workspace], home.path()));
+    }
+
+    #[test]
+    fn what_the_code_can_change_does_not_choose_what_it_sees() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let home = folder.path().canonicalize().expect("it is there");
+        let (workspace, secrets) = (home.join("project"), home.join("secrets"));
+        for made in [&workspace.join("bin"), &secrets] {
+            fs::create_dir_all(made).expect("made");
+        }
+        fs::write(secrets.join("run"), "").expect("written");
+        fs::set_permissions(secrets.join("run"), PermissionsExt::from_mode(0o755)).expect("ours");
+        symlink(secrets.join("run"), workspace.join("bin/tool")).expect("linked");
+        let shows = |path: PathBuf| {
+            let surroundings = Surroundings { path: vec![path], ..surroundings(&home) };
+            let view = View::new(&Sandbox::default(), &workspace, &surroundings).expect("it makes sense");
+            view.read_only.contains(&secrets)
+        };
+        assert!(!shows(workspace.join("bin")));
+        symlink(workspace.join("bin"), home.join("link")).expect("linked");
+        assert!(!shows(home.join("link")), "a folder that leads there");
+        fs::create_dir(home.join("tools")).expect("made");
+        symlink(secrets.join("run"), home.join("tools/tool")).expect("linked");
+        assert!(shows(home.join("tools")), "what the user put there leads to an installation");
+    }
+
+    #[test]
+    fn what_a_variable_names_is_shown_where_it_lies() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let home = folder.path().canonicalize().expect("it is there");
+        fs::create_dir_all(home.join("project")).expect("made");
+        symlink("/etc/ssl", home.join("ssl")).expect("linked");
+        let named = ["relative/x", "/usr/lib/../../root"].map(PathBuf::from);
+        let named = named.into_iter().chain([home.join("ssl")]).collect();
+        let surroundings = Surroundings { named, ..surroundings(&home) };
+        let view =
+            View::new(&Sandbox::default(), &home.join("project"), &surroundings).expect("it makes sense");
+        assert_eq!(view.links, [(home.join("ssl"), PathBuf::from("/etc/ssl"))]);
+        for hidden in [home.join("ssl"), "/root".into(), "/usr/lib/../../root".into(), "relative/x".into()] {
+            assert!(!view.read_only.contains(&hidden), "{}", hidden.display());
+        }
     }
 
     #[test]
@@ -293,8 +412,24 @@ mod tests {
         assert!(refused("/home", "/root").contains("/home"));
         assert!(refused("/usr", "/root").contains("change"));
         assert!(refused("/proc/self", "/root").contains("kernel"));
-        for fine in ["/home/ada/project", "/srv/work", "/tmp/x", "/usr/local/src/x", "/dev/shm/x"] {
-            assert!(check_workspace(Path::new(fine), Some(Path::new("/home/ada"))).is_ok(), "{fine}");
+        assert!(refused("/home/bob", "/root").contains("home"), "another's");
+        for socket in ["/run", "/run/docker", "/run/user", "/run/user/1000"] {
+            assert!(refused(socket, "/root").contains("daemons"), "{socket}");
+        }
+        for systems in ["/etc/cron.d", "/boot", "/usr/bin", "/usr/lib/python3", "/var/lib", "/var"] {
+            refused(systems, "/root");
+        }
+        let homes = Homes::new(Some(Path::new("/home/ada")), "");
+        for fine in [
+            "/home/ada/project",
+            "/srv/work",
+            "/tmp/x",
+            "/usr/local/src/x",
+            "/dev/shm/x",
+            "/run/user/1000/x",
+            "/var/lib/app/work",
+        ] {
+            assert!(check_workspace(Path::new(fine), &homes).is_ok(), "{fine}");
         }
     }
 
