@@ -246,7 +246,8 @@ impl Error {
             }
             Error::BlockTooLarge { .. } => "put the data into a file in the work_dir and read it from there",
             Error::Copy { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => {
-                "choose a smaller work_dir, or a daemon that shares this host's files"
+                "choose a smaller work_dir, or a session that shares it: a local one without a `--workspace-size`, or a \
+                 container of a daemon that shares this host's files"
             }
             Error::Copy { source, .. } => return hint_for(source.raw_os_error(), source.kind()),
             Error::NotStarted => "call `start` first",
@@ -307,7 +308,8 @@ fn hint_for(errno: Option<i32>, kind: io::ErrorKind) -> Option<String> {
         _ if errno == Some(EMFILE) => "raise the limit of open files (`ulimit -n`)",
         io::ErrorKind::WouldBlock => "raise the limit of processes (`ulimit -u`), or end some",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "free some space there, or choose another work_dir"
+            "free some space there, make a workspace that has a size larger (`--workspace-size`), or choose another \
+             work_dir"
         }
         io::ErrorKind::ReadOnlyFilesystem => "choose a work_dir on a file system that can be written to",
         io::ErrorKind::PermissionDenied => {

@@ -1,20 +1,21 @@
 //! Virtual environments: making one where it is missing, and the variables that make it the code's. Owns the
-//! choice of what makes it.
+//! choice of what makes it, and that nothing is made, emptied or removed through a link. Which session makes it, and
+//! that it is one in the sandbox where blocks can change files, is the local executor's part.
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io,
     path::{Path, PathBuf, absolute},
     time::Duration,
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use serde_bytes::ByteBuf;
 use stockade_runner::removal::remove_all;
 
 use crate::{
-    CodeBlock, Session,
+    CodeBlock, CommandLineCodeResult, Session,
     call::bytes,
     error::{Error, Result},
 };
@@ -33,11 +34,34 @@ if [ -z "$python" ]; then
     echo 'found neither uv nor python3'
     exit 127
 fi
-"$python" -m venv --clear "$STOCKADE_VENV"
+"$python" -I -m venv --clear "$STOCKADE_VENV"
 "#;
 
+/// All of the making where blocks can change files: what is there may be a link by now, so nothing but a session in the
+/// sandbox may touch it. `MAKE` stands for [`MAKE`].
+const MAKE_INSIDE: &str = r#"
+if [ -L "$STOCKADE_VENV" ]; then
+    echo 'it is a symbolic link'
+    exit 1
+fi
+if [ -e "$STOCKADE_VENV" ] && [ ! -e "$STOCKADE_VENV_MARK" ]; then
+    if [ ! -d "$STOCKADE_VENV" ] || [ -n "$(ls -A "$STOCKADE_VENV")" ]; then
+        echo 'it is there, and is neither a virtual environment nor an empty directory'
+        exit 1
+    fi
+fi
+mkdir -p "${STOCKADE_VENV%/*}" && : >"$STOCKADE_VENV_MARK" || exit 1
+(
+MAKE
+) && [ -e "$STOCKADE_VENV/bin/python" ] && rm "$STOCKADE_VENV_MARK" && exit
+rm -rf "$STOCKADE_VENV" "$STOCKADE_VENV_MARK"
+exit 1
+"#;
+/// What [`MAKE_INSIDE`] says too.
+const NO_ENVIRONMENT: &str = "it is there, and is neither a virtual environment nor an empty directory";
+
 /// Where programs are looked for when nothing says so.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A variable for the code: name and value.
 pub(crate) type Variable = (ByteBuf, ByteBuf);
@@ -55,12 +79,46 @@ pub(crate) async fn prepare(session: &Session, directory: &Path, path: OsString)
     let refused = |error: io::Error| Error::VirtualEnv { path: directory.to_owned(), why: error.to_string() };
     let directory = absolute(directory).map_err(refused)?;
     // Locked before it is looked at: what another session is making looks made long before it is.
-    let lock = lock_parent(&directory).await.map_err(refused)?;
+    let folder = directory.parent().map(PathBuf::from).unwrap_or_default();
+    let lock = lock(move || fs::create_dir_all(&folder).and_then(|()| File::open(&folder))).await;
+    let lock = lock.map_err(refused)?;
     if !is_made(&directory) {
         make(session, &directory).await?;
     }
     drop(lock);
     variables(&directory, path).map_err(refused)
+}
+
+/// As [`prepare`], where blocks can change files: beneath `root`. This program changes nothing there; `session`, whose
+/// code is in the sandbox, does.
+pub(crate) async fn prepare_inside(
+    session: &Session,
+    directory: &Path,
+    root: &Path,
+    path: OsString,
+) -> Result<Vec<Variable>> {
+    let refused = |error: io::Error| Error::VirtualEnv { path: directory.to_owned(), why: error.to_string() };
+    let directory = absolute(directory).map_err(refused)?;
+    let folder = root.to_owned();
+    let lock = lock(move || {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(File::from(open(&folder, flags, Mode::empty())?))
+    });
+    let lock = lock.await.map_err(refused)?;
+    if !is_made(&directory) {
+        make_inside(session, &directory).await?;
+    }
+    drop(lock);
+    variables(&directory, path).map_err(refused)
+}
+
+/// The refusal of an environment that can't be made where it lies.
+pub(crate) fn not_made(directory: &Path, why: &str) -> Error {
+    let make_it = format!(
+        "make it first with `python3 -m venv {}`, or choose a folder outside of the work_dir",
+        directory.display()
+    );
+    Error::VirtualEnv { path: directory.to_owned(), why: format!("{why}: {make_it}") }
 }
 
 fn variables(directory: &Path, path: OsString) -> io::Result<Vec<Variable>> {
@@ -83,39 +141,38 @@ fn unfinished_mark(directory: &Path) -> PathBuf {
     directory.with_file_name(name)
 }
 
-/// Keeps other sessions, of any process, from making the same environment: they wait for this one.
-async fn lock_parent(directory: &Path) -> io::Result<File> {
-    let parent = directory.parent().map(PathBuf::from).unwrap_or_default();
+/// Keeps other sessions, of any process, from making the same environment: they wait for this one, by a lock of the
+/// folder that `open` gives. Blocks may see that folder and hold its lock, so nobody waits forever.
+async fn lock(open: impl FnOnce() -> io::Result<File> + Send + 'static) -> io::Result<File> {
     let (done, locked) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("stockade-lock".to_owned()).spawn(move || {
-        let lock = fs::create_dir_all(&parent).and_then(|()| File::open(&parent)).and_then(|parent| {
-            flock(&parent, FlockOperation::LockExclusive)?;
-            Ok(parent)
+        let lock = open().and_then(|folder| {
+            flock(&folder, FlockOperation::LockExclusive)?;
+            Ok(folder)
         });
         let _ = done.send(lock);
     })?;
-    locked.await.unwrap_or_else(|_| Err(io::Error::other("the thread that waits for the lock is gone")))
+    match tokio::time::timeout(TIME_TO_MAKE, locked).await {
+        Ok(locked) => {
+            locked.unwrap_or_else(|_| Err(io::Error::other("the thread that waits for the lock is gone")))
+        }
+        Err(_) => Err(io::Error::other("something else has held the lock of its folder for too long")),
+    }
 }
 
 async fn make(session: &Session, directory: &Path) -> Result<()> {
     let refused = |why: String| Error::VirtualEnv { path: directory.to_owned(), why };
     let mark = unfinished_mark(directory);
+    if directory.is_symlink() {
+        return Err(refused("it is a symbolic link, and nothing is made through one".to_owned()));
+    }
     let is_empty =
         !directory.exists() || fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none());
-    if !is_empty && !mark.exists() {
-        return Err(refused(
-            "it is there, and is neither a virtual environment nor an empty directory".to_owned(),
-        ));
+    if !is_empty && !is_plain_file(&mark) {
+        return Err(refused(NO_ENVIRONMENT.to_owned()));
     }
-    File::create(&mark).map_err(|error| refused(error.to_string()))?;
-    let blocks = [CodeBlock::new("sh", MAKE)];
-    let made = session
-        .call(&blocks[..])
-        .env("STOCKADE_VENV", directory)
-        .timeout(TIME_TO_MAKE)
-        .discard_file()
-        .run()
-        .await?;
+    set_mark(&mark).map_err(|error| refused(format!("failed to mark it as unfinished: {error}")))?;
+    let made = run(session, directory, &mark, MAKE).await?;
     if made.exit_code != 0 || !directory.join("bin/python").exists() {
         // It was missing, empty, or left unfinished by one of us.
         let _ = remove_all(directory);
@@ -123,4 +180,62 @@ async fn make(session: &Session, directory: &Path) -> Result<()> {
         return Err(refused(made.output.trim_end().to_owned()));
     }
     fs::remove_file(&mark).map_err(|error| refused(error.to_string()))
+}
+
+async fn make_inside(session: &Session, directory: &Path) -> Result<()> {
+    let mark = unfinished_mark(directory);
+    let made = run(session, directory, &mark, &MAKE_INSIDE.replace("MAKE\n", MAKE)).await?;
+    if made.exit_code == 0 && is_made(directory) {
+        return Ok(());
+    }
+    Err(Error::VirtualEnv { path: directory.to_owned(), why: made.output.trim_end().to_owned() })
+}
+
+async fn run(
+    session: &Session,
+    directory: &Path,
+    mark: &Path,
+    script: &str,
+) -> Result<CommandLineCodeResult> {
+    let blocks = [CodeBlock::new("sh", script)];
+    let call = session.call(&blocks[..]).env("STOCKADE_VENV", directory).env("STOCKADE_VENV_MARK", mark);
+    call.timeout(TIME_TO_MAKE).discard_file().run().await
+}
+
+/// Makes the mark; one that is there is one of ours, or nothing to be touched.
+fn set_mark(mark: &Path) -> io::Result<()> {
+    // `create_new` follows no link.
+    match OpenOptions::new().write(true).create_new(true).open(mark) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_plain_file(mark) => Ok(()),
+        made => made.map(drop),
+    }
+}
+
+fn is_plain_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn the_mark_is_a_file_of_its_own_and_never_what_a_link_leads_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let (victim, mark) = (folder.path().join("victim"), folder.path().join("mark"));
+        fs::write(&victim, "kept").unwrap();
+        symlink(&victim, &mark).unwrap();
+        assert!(set_mark(&mark).is_err());
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "kept");
+        fs::remove_file(&mark).unwrap();
+        symlink(folder.path().join("new"), &mark).unwrap();
+        assert!(set_mark(&mark).is_err() && !folder.path().join("new").exists());
+        // The twin: none is there, and then one of ours.
+        fs::remove_file(&mark).unwrap();
+        set_mark(&mark).unwrap();
+        set_mark(&mark).unwrap();
+        assert!(is_plain_file(&mark));
+    }
 }

@@ -236,7 +236,7 @@ fn list(work_dir: &Path) -> Result<Vec<Found>, (PathBuf, io::Error)> {
 }
 
 fn not_sent(path: PathBuf, source: io::Error) -> Error {
-    let doing = "copy the work_dir into the container".to_owned();
+    let doing = "copy the work_dir into the workspace".to_owned();
     Error::Copy { doing, path, source, finished: Vec::new() }
 }
 

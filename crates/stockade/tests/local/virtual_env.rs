@@ -1,8 +1,16 @@
 //! Virtual environments: existing, made, and shared.
 
-use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use stockade::{Error, Session};
+use stockade::{
+    Error, LocalCommandLineCodeExecutor, LocalCommandLineCodeExecutorBuilder, Sandbox, SandboxLevel, Session,
+};
+use tempfile::TempDir;
 
 use crate::{
     probe::{builder, start},
@@ -97,4 +105,178 @@ async fn a_directory_that_is_no_environment_is_refused_and_left_alone() {
     let error = executor.start().await.expect_err("it is no environment");
     assert!(matches!(error, Error::VirtualEnv { .. }), "{error:?}");
     assert_eq!(fs::read_to_string(directory.path().join("notes.txt")).expect("it is there"), "mine");
+}
+
+/// The levels that this machine has the programs for.
+fn levels() -> Vec<SandboxLevel> {
+    let has_namespaces = need::has_program("bubblewrap", "bwrap", &["--version"]);
+    let namespaces = has_namespaces.then_some(SandboxLevel::Namespaces);
+    namespaces.into_iter().chain([SandboxLevel::Landlock]).collect()
+}
+
+/// A work_dir with what an earlier block may have left, and something of the user's beside it.
+struct Project {
+    _folder: TempDir,
+    work_dir: PathBuf,
+    victim: PathBuf,
+}
+
+const MARK: &str = "..venv.stockade-unfinished";
+
+impl Project {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a directory can be made");
+        let top = folder.path().canonicalize().expect("it is there");
+        let (work_dir, victim) = (top.join("work"), top.join("victim"));
+        for path in [&work_dir, &victim] {
+            fs::create_dir(path).expect("it is made");
+        }
+        fs::write(victim.join("precious"), "kept").expect("it is written");
+        Self { _folder: folder, work_dir, victim }
+    }
+
+    fn environment(&self) -> PathBuf {
+        self.work_dir.join(".venv")
+    }
+
+    fn builder(&self, level: SandboxLevel) -> LocalCommandLineCodeExecutorBuilder {
+        let executor = LocalCommandLineCodeExecutor::builder().work_dir(&self.work_dir);
+        executor.sandbox(Sandbox::default().level(level)).virtual_env(self.environment())
+    }
+
+    fn assert_victim_kept(&self) {
+        assert_eq!(fs::read_to_string(self.victim.join("precious")).expect("it is there"), "kept");
+        assert_eq!(fs::read_dir(&self.victim).expect("it is there").count(), 1);
+    }
+}
+
+async fn refusal(builder: LocalCommandLineCodeExecutorBuilder) -> String {
+    let error = builder.build().expect("the options are valid").start().await.expect_err("it is refused");
+    assert!(matches!(error, Error::VirtualEnv { .. }), "{error:?}");
+    error.to_string()
+}
+
+#[tokio::test]
+async fn in_the_work_dir_of_a_sandbox_one_is_made_once_whatever_is_left_of_an_attempt() {
+    if !has_venv() {
+        return;
+    }
+    for level in levels() {
+        let project = Project::new();
+        fs::create_dir_all(project.environment().join("half")).expect("it is made");
+        fs::write(project.work_dir.join(MARK), "").expect("it is written");
+        let executor = project.builder(level).build().expect("the options are valid");
+        let (one, two) = tokio::join!(executor.start(), executor.start());
+        for session in [one.expect("it starts"), two.expect("it starts")] {
+            assert_used(&session, &project.environment()).await;
+            let pip = output(&session, sh("command -v pip")).await;
+            assert_eq!(pip, format!("{}/bin/pip\n", project.environment().display()));
+            // As the builder tells.
+            let change = output(&session, sh("touch .venv/x 2>/dev/null && echo changed || echo kept")).await;
+            let expected = if level == SandboxLevel::Landlock { "changed\n" } else { "kept\n" };
+            assert_eq!(change, expected);
+        }
+        assert!(!project.work_dir.join(MARK).exists() && !project.environment().join("half").exists());
+    }
+}
+
+#[tokio::test]
+async fn a_planted_link_in_place_of_the_mark_leads_nowhere() {
+    for level in levels() {
+        let project = Project::new();
+        symlink(project.victim.join("precious"), project.work_dir.join(MARK)).expect("it is made");
+        refusal(project.builder(level)).await;
+        project.assert_victim_kept();
+    }
+}
+
+#[tokio::test]
+async fn a_planted_link_in_place_of_the_environment_leads_nowhere() {
+    for level in levels() {
+        let project = Project::new();
+        fs::write(project.work_dir.join(MARK), "").expect("it is written");
+        symlink(&project.victim, project.environment()).expect("it is made");
+        let error = refusal(project.builder(level)).await;
+        assert!(error.contains("symbolic link"), "{error}");
+        project.assert_victim_kept();
+        // A dangling one, and one on the way.
+        fs::remove_file(project.environment()).expect("it is there");
+        symlink(project.victim.join("new"), project.environment()).expect("it is made");
+        refusal(project.builder(level)).await;
+        symlink(&project.victim, project.work_dir.join("way")).expect("it is made");
+        refusal(project.builder(level).virtual_env(project.work_dir.join("way/env"))).await;
+        project.assert_victim_kept();
+    }
+}
+
+#[tokio::test]
+async fn a_link_shows_blocks_no_environment_that_was_not_named() {
+    if !has_venv() {
+        return;
+    }
+    for level in levels() {
+        let project = Project::new();
+        let other = project.victim.join("env");
+        let mut make = Command::new("python3");
+        make.args(["-m", "venv", "--without-pip"]).arg(&other);
+        assert!(make.status().expect("python3 is there").success());
+        symlink(&other, project.environment()).expect("it is made");
+        let error = refusal(project.builder(level)).await;
+        assert!(error.contains("name that instead"), "{error}");
+        assert_used(&start(project.builder(level).virtual_env(&other)).await, &other).await;
+    }
+}
+
+/// What is run outside of the sandbox is nothing of the blocks', and what is theirs is run inside.
+#[tokio::test]
+async fn a_planted_python_is_not_run_outside_of_the_sandbox() {
+    let real = "/usr/bin/python3";
+    if !need::happens_to_have(real, &["-c", "import venv, ensurepip"]) {
+        return;
+    }
+    for level in levels() {
+        let project = Project::new();
+        let (work, victim) = (project.work_dir.display(), project.victim.display());
+        let planted = project.work_dir.join("bin/python3");
+        fs::create_dir(project.work_dir.join("bin")).expect("it is made");
+        let script = format!("#!/bin/sh\n: >{work}/ran\n(: >{victim}/ran) 2>/dev/null\nexec {real} \"$@\"\n");
+        fs::write(&planted, script).expect("it is written");
+        fs::set_permissions(&planted, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        let builder = project.builder(level).env("PATH", format!("{work}/bin:/usr/bin:/bin"));
+        let outside = project.work_dir.with_file_name("env");
+        let session = start(builder.clone().virtual_env(&outside)).await;
+        assert!(outside.join("bin/python").exists());
+        assert!(!project.work_dir.join("ran").exists(), "it was run");
+        session.stop().await.expect("it stops");
+        // The twin: in the work_dir it makes the environment, and gets no further.
+        start(builder).await.stop().await.expect("it stops");
+        assert!(project.environment().join("bin/python").exists());
+        assert!(project.work_dir.join("ran").exists(), "it was not run");
+        project.assert_victim_kept();
+    }
+}
+
+#[tokio::test]
+async fn outside_of_a_sandbox_none_is_made_through_a_link() {
+    if !has_venv() {
+        return;
+    }
+    let parent = tempfile::tempdir().expect("a directory can be made");
+    let (real, link) = (parent.path().join("real"), parent.path().join("link"));
+    fs::create_dir(&real).expect("it is made");
+    symlink(&real, &link).expect("it is made");
+    let error = refusal(builder().virtual_env(&link)).await;
+    assert!(error.contains("symbolic link"), "{error}");
+    assert_eq!(fs::read_dir(&real).expect("it is there").count(), 0);
+    start(builder().virtual_env(&real)).await;
+    assert!(real.join("bin/python").exists());
+}
+
+#[tokio::test]
+async fn where_blocks_have_a_copy_of_the_work_dir_none_is_made_in_it() {
+    let project = Project::new();
+    let sandbox = Sandbox::default().workspace_size(64 << 20);
+    let error = refusal(project.builder(SandboxLevel::Auto).sandbox(sandbox)).await;
+    assert!(error.contains("make it first with `python3 -m venv"), "{error}");
+    assert!(!project.environment().exists());
 }

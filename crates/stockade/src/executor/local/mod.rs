@@ -4,24 +4,30 @@
 //! ```text
 //! runner      starting the child, watching over it, and what goes with it
 //! sandboxed   at which level of the sandbox it is started, and what is refused
+//! writable    where the code can change files, and so what a path leads to
 //! ```
 
 mod runner;
 mod sandboxed;
+mod writable;
 
 use std::{
     env,
     ffi::OsString,
     io,
     os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
+    path::{Path, PathBuf, absolute},
+    time::Duration,
 };
 
 use serde_bytes::ByteBuf;
 use stockade_runner::wire::message::{Refusal, SessionSpec};
 use tokio_util::sync::CancellationToken;
 
-use self::runner::{Launch, Runner};
+use self::{
+    runner::{Launch, Runner},
+    writable::Writable,
+};
 use super::{BoxFuture, CodeExecutor, work_dir::WorkDir};
 use crate::{
     Languages, Sandbox, Session,
@@ -109,6 +115,10 @@ impl LocalCommandLineCodeExecutorBuilder {
 
     /// A virtual environment whose `python` and `pip` Python and shell blocks get. It is made at start when it is
     /// missing, by `uv` where that is found and else by `python3 -m venv`.
+    ///
+    /// In a sandbox, blocks can't change one that lies outside of the work_dir and of what is `read_write`. One that
+    /// lies there is made in the sandbox, with the network that the code has. Blocks can't change it at the level of
+    /// namespaces, unless it is `read_write` itself or the work_dir; at that of Landlock they can.
     pub fn virtual_env(mut self, directory: impl Into<PathBuf>) -> Self {
         self.options.virtual_env = Some(directory.into());
         self
@@ -174,11 +184,11 @@ impl LocalCommandLineCodeExecutor {
     /// and [`Error::FunctionsLoad`].
     pub async fn start(&self) -> Result<Session> {
         let options = &self.options;
+        let work_dir = WorkDir::open(options.work_dir.as_deref(), KIND, Ok)?;
         let variables = match &options.virtual_env {
-            Some(directory) => self.virtual_env(directory).await?,
+            Some(directory) => self.virtual_env(directory, &work_dir.path).await?,
             None => Vec::new(),
         };
-        let work_dir = WorkDir::open(options.work_dir.as_deref(), KIND, Ok)?;
         let session = match &options.sandbox {
             Some(sandbox) => sandboxed::start(options, sandbox, work_dir).await?,
             None => self.start_plain(work_dir).await?,
@@ -186,17 +196,60 @@ impl LocalCommandLineCodeExecutor {
         functions::install(session.with_env(variables), &options.session).await
     }
 
-    /// The variables by which blocks use the environment. It is made outside of the sandbox, where it is only seen, and
-    /// by nothing that a block could have changed.
-    async fn virtual_env(&self, directory: &Path) -> Result<Vec<virtual_env::Variable>> {
+    /// The variables by which blocks use the environment. Where blocks can change files it is made in the sandbox; else
+    /// outside of it, for it is only seen there, and by nothing that a block could have changed.
+    async fn virtual_env(&self, directory: &Path, work_dir: &Path) -> Result<Vec<virtual_env::Variable>> {
         let path = self.options.path();
+        let writable = self.options.sandbox.as_ref().map(|sandbox| Writable::new(sandbox, work_dir));
+        let place = absolute(directory).unwrap_or_else(|_| directory.to_owned());
+        let root = writable.as_ref().and_then(|writable| writable.decides(&place));
+        if let (Some(writable), Some(_)) = (&writable, root) {
+            refuse_way_out(writable, directory, &place)?;
+        }
         if let Some(variables) = virtual_env::find(directory, path.clone())? {
             return Ok(variables);
         }
-        let session = self.start_plain(WorkDir::open(None, KIND, Ok)?).await?;
+        let session = match (&self.options.sandbox, root) {
+            (Some(sandbox), Some(root)) => {
+                let session = self.start_to_make(sandbox, directory).await?;
+                let variables = virtual_env::prepare_inside(&session, directory, root, path).await;
+                session.stop().await?;
+                return variables;
+            }
+            _ => self.trusted(writable.as_ref()).start_plain(WorkDir::open(None, KIND, Ok)?).await?,
+        };
         let variables = virtual_env::prepare(&session, directory, path).await;
         session.stop().await?;
         variables
+    }
+
+    /// A session like that which is to come, but that it may change the environment.
+    async fn start_to_make(&self, sandbox: &Sandbox, directory: &Path) -> Result<Session> {
+        if sandbox.limits.workspace_size.is_some() {
+            let why =
+                "it is not there yet, and lies where blocks can change files, of which they have a copy";
+            return Err(virtual_env::not_made(directory, why));
+        }
+        let options = Options { virtual_env: None, ..self.options.clone() };
+        let work_dir = WorkDir::open(options.work_dir.as_deref(), KIND, Ok)?;
+        sandboxed::start(&options, sandbox, work_dir).await
+    }
+
+    /// This executor for what runs outside of the sandbox: it finds no programs where blocks can change them, and is
+    /// given no variables by which those could be told to load others.
+    fn trusted(&self, writable: Option<&Writable>) -> Self {
+        let mut options = self.options.clone();
+        if let Some(writable) = writable {
+            let path = match writable.without(&options.path()) {
+                path if path.is_empty() => virtual_env::DEFAULT_PATH.into(),
+                path => path,
+            };
+            let loads = |name: &[u8]| name.starts_with(b"LD_") || name.starts_with(b"PYTHON");
+            options.session.env.retain(|(name, _)| !loads(name) && **name != *b"PATH");
+            options.session.env.push((ByteBuf::from("PATH"), ByteBuf::from(path.into_encoded_bytes())));
+            options.session.languages.clear();
+        }
+        Self { options }
     }
 
     async fn start_plain(&self, work_dir: WorkDir) -> Result<Session> {
@@ -208,7 +261,25 @@ impl LocalCommandLineCodeExecutor {
     }
 }
 
-/// Starts a runner and its session.
+/// Refuses an environment that blocks can change the way to and that lies outside of where they can: a link would show
+/// them whatever it leads to.
+fn refuse_way_out(writable: &Writable, directory: &Path, place: &Path) -> Result<()> {
+    match place.canonicalize() {
+        Ok(real) if writable.root_of(&real).is_none() => {
+            let why = format!(
+                "it lies where blocks can change files, and a symbolic link leads from there to {}: name that instead",
+                real.display()
+            );
+            Err(Error::VirtualEnv { path: directory.to_owned(), why })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How long a runner whose session did not start may take to end by itself.
+const TIME_TO_END: Duration = Duration::from_secs(2);
+
+/// Starts a runner and its session. Where there is none, what was its alone is gone.
 async fn connect(
     options: &Options,
     work_dir: &WorkDir,
@@ -220,8 +291,16 @@ async fn connect(
     let workspace = ByteBuf::from(work_dir.path.as_os_str().as_bytes());
     let spec =
         SessionSpec { remove_workspace: work_dir.temporary.is_some(), ..options.session.spec(workspace) };
-    let client = Client::start(transport, io, set(spec)).await.map_err(ConnectError::Start)?;
-    Ok((client, ended))
+    let doomed = transport.doomed.clone();
+    match Client::start(transport, io, set(spec)).await {
+        Ok(client) => Ok((client, ended)),
+        Err(error) => {
+            if tokio::time::timeout(TIME_TO_END, ended.cancelled()).await.is_err() {
+                doomed.cancel();
+            }
+            Err(ConnectError::Start(error))
+        }
+    }
 }
 
 /// Why there is no session.
@@ -261,5 +340,40 @@ impl ConnectError {
 impl CodeExecutor for LocalCommandLineCodeExecutor {
     fn start(&self) -> BoxFuture<'_, Result<Session>> {
         Box::pin(self.start())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::executor::work_dir::PrivateDirectory;
+
+    /// Starts a runner that becomes itself through a program, and tells where its private directory is.
+    async fn connect_through(program: &str) -> (PathBuf, Result<(Client, CancellationToken), ConnectError>) {
+        let executor = LocalCommandLineCodeExecutor::builder().build().unwrap();
+        let work_dir = WorkDir::open(None, KIND, Ok).unwrap();
+        let private = Arc::new(PrivateDirectory::new(KIND).unwrap());
+        let path = private.path().to_owned();
+        std::fs::create_dir(path.join("home")).unwrap();
+        let mut launch = Launch::plain(&[], work_dir.temporary.clone());
+        launch.kept.directories.push(private);
+        launch.through = Some((program.into(), Vec::new()));
+        (path, connect(&executor.options, &work_dir, launch, |spec| spec).await)
+    }
+
+    #[tokio::test]
+    async fn what_a_runner_had_is_gone_when_it_is_told_that_it_did_not_start() {
+        let (path, refused) = connect_through("/bin/false").await;
+        assert!(matches!(refused, Err(ConnectError::Start(StartError::Ended(_)))));
+        assert!(!path.exists());
+        // The twin: it has it as long as it lives.
+        let (path, started) = connect_through("/usr/bin/env").await;
+        let Ok((client, ended)) = started else { panic!("it starts") };
+        assert!(path.join("home").exists());
+        client.close();
+        ended.cancelled().await;
+        assert!(!path.exists());
     }
 }

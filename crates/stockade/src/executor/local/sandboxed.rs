@@ -205,11 +205,12 @@ impl Start<'_> {
         mut launch: Launch,
         private: Option<Arc<PrivateDirectory>>,
     ) -> Result<(Client, CancellationToken, Confined), ConnectError> {
-        launch.kept.directories.extend(private.iter().cloned());
-        let private = private.as_ref().map(|private| private.path());
+        let path = private.as_ref().map(|private| private.path().to_owned());
+        let path = path.as_deref();
+        // Moved, for the last who has it removes it: that is to be over when a refusal is told.
+        launch.kept.directories.extend(private);
         // Found out while the runner is on its way.
-        let set =
-            |spec| self.spec(spec, sandbox::confinement(self.sandbox, &self.view, level, private), private);
+        let set = |spec| self.spec(spec, sandbox::confinement(self.sandbox, &self.view, level, path), path);
         let (client, ended) = connect(self.options, self.work_dir, launch, set).await?;
         let confined = client.confined().copied();
         let untold =
