@@ -25,12 +25,16 @@ pub(super) fn filters(wanted: &Confinement) -> Result<Vec<BpfProgram>, BackendEr
     if !wanted.own_namespaces {
         refused.extend(table::shared()?);
     }
-    let tables = [
+    let mut tables = vec![
         (refused, libc::EPERM),
         // As an older kernel has it: libraries then use what came before.
         (table::unknown(), libc::ENOSYS),
         (table::sockets(wanted.sockets)?, libc::EACCES),
     ];
+    if !wanted.own_namespaces {
+        // As a file system has it that keeps no attributes: tools then do without.
+        tables.push((table::attributes(), libc::ENOTSUP));
+    }
     let compile = |(rules, errno): (table::Rules, i32)| {
         let (allow, deny) = (SeccompAction::Allow, SeccompAction::Errno(errno.unsigned_abs()));
         SeccompFilter::new(rules, allow, deny, HERE)?.try_into()

@@ -143,11 +143,11 @@ fn notes(level: SandboxLevel, network: SandboxNetwork) -> Vec<String> {
         SandboxLevel::Auto | SandboxLevel::Namespaces => &[],
         SandboxLevel::Landlock => &[
             "names and arguments of other processes, and this host's connections, are visible in /proc",
-            "of files that can't be opened it can be told that they are there, how large they are and when they change; \
-             modes, owners, times and attributes of this user's can be changed",
+            "of files that can't be opened it can be told that they are there, how large they are and when they change, and \
+             of folders the names of what is new in them; modes, owners, times and attributes of this user's can be changed",
             "/tmp and /dev/shm are out of reach: TMPDIR names a private folder; what knows no other place than /tmp \
              (C's tmpfile, Java) fails, and so does what needs named semaphores (Python's multiprocessing locks and pools)",
-            "no terminal can be opened, and / can't be listed",
+            "no terminal can be opened, / can't be listed, and extended attributes are read of open files only, by no path",
             sockets,
         ],
     };

@@ -41,11 +41,20 @@ attempts! {
         no_personality_makes_data_executable:
             Attempt::new("kernel('personality', target)", "0x0400000").denied_as("EPERM").beside("0"),
     }
-    // What Docker's own filter leaves to the kernel, which knows who asks.
+    // What Docker's own filter leaves to the kernel, which knows who asks; leases it allows, as all of fcntl.
     [namespaces landlock] {
         no_personality_is_taken_by_odd_bits:
             Attempt::new("kernel('personality', target | 1 << 35)", "0x0400000").denied_as("EPERM")
                 .beside("0"),
+        nobody_waits_for_a_lease_of_a_file_that_is_shown:
+            Attempt::new("fcntl.fcntl(os.open(SHOWN, os.O_RDONLY), target, fcntl.F_RDLCK)", "fcntl.F_SETLEASE")
+                .denied_as("EPERM").beside("fcntl.F_GETLEASE"),
+        nobody_waits_for_a_lease_by_odd_bits:
+            Attempt::new("kernel('fcntl', os.open(own(), os.O_RDONLY), target | 1 << 35, fcntl.F_WRLCK)",
+                "fcntl.F_SETLEASE").denied_as("EPERM").beside("fcntl.F_GETLEASE"),
+        no_signal_tells_of_changes_in_a_folder_that_is_shown:
+            Attempt::new("fcntl.fcntl(os.open(SHOWN_FOLDER, os.O_RDONLY), target, fcntl.DN_CREATE)",
+                "fcntl.F_NOTIFY").denied_as("EPERM").beside("fcntl.F_GETFL"),
         nothing_is_queued_for_the_kernel: unknown("known(kernel, 'io_uring_setup', 1, bytes(120))"),
         no_queue_for_the_kernel_is_registered: unknown("known(kernel, 'io_uring_register', -1, 0, 0, 0)"),
         nothing_is_opened_in_ways_no_filter_sees: unknown("known(kernel, 'openat2', -100, b'/', 0, 0)"),
@@ -89,6 +98,7 @@ pub(crate) fn numbers() -> Value {
         ("fanotify_init", libc::SYS_fanotify_init),
         ("vhangup", libc::SYS_vhangup),
         ("getpid", libc::SYS_getpid),
+        ("fcntl", libc::SYS_fcntl),
         ("unshare", libc::SYS_unshare),
         ("clone", libc::SYS_clone),
         ("clone3", libc::SYS_clone3),

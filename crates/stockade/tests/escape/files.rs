@@ -95,4 +95,10 @@ attempts! {
             look("made(libc.inotify_add_watch(libc.inotify_init(), target.encode(), 0x100))", "HIDDEN")
                 .denied_as("ENOENT").beside("HERE"),
     }
+    // The kernel asks Landlock about no attribute: at that level there are none by a path.
+    [landlock] {
+        no_attribute_of_a_file_outside_is_read:
+            look("os.listxattr(target)", "SECRET").denied_as("ENOTSUP EOPNOTSUPP")
+                .beside("os.open(own(), os.O_RDONLY)"),
+    }
 }

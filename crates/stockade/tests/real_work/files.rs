@@ -14,6 +14,7 @@ work! {
     files_are_linked_moved_and_watched
     archives_are_packed_and_unpacked
     archives_of_other_users_are_unpacked
+    files_are_listed_copied_and_packed_with_all_that_belongs_to_them
     trees_of_the_system_are_copied
 }
 
@@ -241,6 +242,32 @@ with tarfile.open('theirs.tar', 'w') as archive:
     let unpack = "import shutil, tarfile\nshutil.unpack_archive('theirs.tar', 'one')\n\
                   tarfile.open('theirs.tar').extractall('two')\nprint(open('one/theirs/run').read() == open('two/theirs/run').read())";
     prints(&session, python(unpack), "True\n").await;
+}
+
+const WITH_ALL: &str = "set -e
+mkdir tree
+printf 'echo run\\n' >tree/file
+chmod 750 tree/file
+touch -d @86400 tree/file
+ln -s file tree/link
+ls -l tree | grep -c -- '-rwxr-x---[^+]'
+cp -a tree copied
+cp -p tree/file plain
+install -m 750 -p tree/file installed
+mv tree/file moved
+cp -a moved tree/file
+tar cf tree.tar tree
+mkdir out
+tar xpf tree.tar -C out
+python3 -c 'import shutil; shutil.copy2(\"moved\", \"copied2\"); shutil.copytree(\"tree\", \"copied3\", symlinks=True)'
+stat -c '%a %Y' copied/file plain installed moved tree/file out/tree/file copied2 copied3/file | uniq -c | tr -s ' '
+readlink copied/link out/tree/link copied3/link";
+
+/// Without a word of complaint, by tools that would take extended attributes along where they can be read.
+async fn files_are_listed_copied_and_packed_with_all_that_belongs_to_them(place: Place) {
+    let session = place.start().await;
+    let expected = "1\n 8 750 86400\nfile\nfile\nfile\n";
+    prints(&session, sh(format!("exec 2>&1\n{WITH_ALL}")), expected).await;
 }
 
 async fn trees_of_the_system_are_copied(place: Place) {

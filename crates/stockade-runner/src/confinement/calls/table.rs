@@ -14,6 +14,8 @@ pub(super) type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 // Numbers that are the same everywhere, and which not every libc has.
 const SYS_QUOTACTL_FD: c_long = 443;
 const SYS_FCHMODAT2: c_long = 452;
+const SYS_GETXATTRAT: c_long = 464;
+const SYS_LISTXATTRAT: c_long = 465;
 const SYS_OPEN_TREE_ATTR: c_long = 467;
 
 /// What is always refused.
@@ -150,6 +152,19 @@ const NAMESPACES: [i32; 7] = [
 /// Puts a character into a terminal's input, or asks much else of a virtual console.
 const TERMINAL_COMMANDS: [u32; 2] = [0x5412, 0x541C]; // TIOCSTI, TIOCLINUX
 
+/// Makes whoever opens a file wait for its holder, be it only readable to him, or tells him what happens in a folder.
+const LEASES: [u32; 3] = [1024, 1026, 1040]; // F_SETLEASE, F_NOTIFY, F_SETDELEG
+
+/// Reads attributes of a file by its path, which no filter sees. By a descriptor they are of a file that was opened.
+const ATTRIBUTES: &[c_long] = &[
+    libc::SYS_getxattr,
+    libc::SYS_lgetxattr,
+    SYS_GETXATTRAT,
+    libc::SYS_listxattr,
+    libc::SYS_llistxattr,
+    SYS_LISTXATTRAT,
+];
+
 /// Of the kernel's old personalities what debuggers and `setarch` use: none, 32 bits, fixed addresses, asking.
 const PERSONALITIES: [u32; 4] = [0, 0x8, 0x4_0000, 0xffff_ffff];
 
@@ -163,6 +178,7 @@ pub(super) fn refused() -> Result<Rules, BackendError> {
         when(libc::SYS_clone, NAMESPACES.map(|flag| vec![has(0, flag as u32)]))?,
         when(libc::SYS_personality, [PERSONALITIES.map(|allowed| is_not(0, allowed)).into()])?,
         when(libc::SYS_ioctl, TERMINAL_COMMANDS.map(|command| vec![is(1, command)]))?,
+        when(libc::SYS_fcntl, LEASES.map(|command| vec![is(1, command)]))?,
         // The limits of another process of the same user, whom it can end by them.
         when(libc::SYS_prlimit64, [vec![is_not(0, 0), is_given(2)]])?,
     ]);
@@ -187,6 +203,11 @@ pub(super) fn shared() -> Result<Rules, BackendError> {
         rules.extend([when(call, [vec![is_not(0, process)], vec![is_not(1, 0)]])?]);
     }
     Ok(rules)
+}
+
+/// What is refused with ENOTSUP where files that can't be opened can be named.
+pub(super) fn attributes() -> Rules {
+    ATTRIBUTES.iter().map(|call| always(*call)).collect()
 }
 
 /// What is refused with ENOSYS.

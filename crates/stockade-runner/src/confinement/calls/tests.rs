@@ -169,6 +169,51 @@ fn terminals_take_commands_but_no_input() {
 }
 
 #[test]
+fn files_are_locked_and_nobody_waits_for_a_lease() {
+    let alone = compiled(&Confinement::default());
+    for upper in [0, GARBAGE] {
+        // F_SETDELEG, which libc has no name for, is the last.
+        for command in [libc::F_SETLEASE, libc::F_NOTIFY, 1040] {
+            for kind in [libc::F_RDLCK, libc::F_WRLCK] {
+                let args = [3, command as u64 | upper, kind as u64];
+                assert_refused(libc::SYS_fcntl, &args);
+                assert_eq!(answer_of(&alone, X86_64, libc::SYS_fcntl, &args), refused(libc::EPERM));
+            }
+        }
+        for command in [
+            libc::F_DUPFD,
+            libc::F_SETFL,
+            libc::F_SETLK,
+            libc::F_SETLKW,
+            libc::F_OFD_SETLK,
+            libc::F_OFD_SETLKW,
+            libc::F_GETLEASE,
+            libc::F_DUPFD_CLOEXEC,
+            libc::F_SETPIPE_SZ,
+            libc::F_ADD_SEALS,
+        ] {
+            let args = [1024, command as u64 | upper, 1024];
+            assert_allowed(libc::SYS_fcntl, &args);
+            assert_eq!(answer_of(&alone, X86_64, libc::SYS_fcntl, &args), ALLOWED);
+        }
+    }
+}
+
+#[test]
+fn attributes_are_read_of_what_was_opened_where_hidden_files_have_names() {
+    let alone = compiled(&Confinement::default());
+    // The last two are getxattrat and listxattrat.
+    for call in [libc::SYS_getxattr, libc::SYS_lgetxattr, libc::SYS_listxattr, libc::SYS_llistxattr, 464, 465]
+    {
+        assert_eq!(answer_of(&alone, X86_64, call, &[]), refused(libc::ENOTSUP), "{call}");
+        assert_allowed(call, &[]);
+    }
+    for call in [libc::SYS_fgetxattr, libc::SYS_flistxattr, libc::SYS_setxattr, libc::SYS_fsetxattr] {
+        assert_eq!(answer_of(&alone, X86_64, call, &[]), ALLOWED, "{call}");
+    }
+}
+
+#[test]
 fn the_limits_of_others_can_be_read_and_not_set() {
     assert_allowed(libc::SYS_prlimit64, &[0, 7, 0x7fff_0000_0000, 0]);
     assert_allowed(libc::SYS_prlimit64, &[GARBAGE, 7, 0x7fff_0000_0000, 0]);
@@ -276,7 +321,7 @@ proptest! {
     fn nothing_in_the_upper_half_makes_a_difference(
         call in prop::sample::select(vec![
             libc::SYS_clone, libc::SYS_openat, libc::SYS_ioctl, libc::SYS_socket, libc::SYS_socketpair,
-            libc::SYS_personality, libc::SYS_fchmodat,
+            libc::SYS_personality, libc::SYS_fchmodat, libc::SYS_fcntl,
         ]),
         args: [u32; 6],
         upper: [u32; 6],

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::{confined, confined_as, outside, paths, python_block, shown};
+use super::{confined, confined_as, outside, paths, python_block, shown, with_calls};
 use crate::harness::{Runner, Setup, exited, needs::Need, sh};
 
 /// Tries everything with a folder, and prints what could be done.
@@ -83,6 +83,63 @@ fn listed_devices_work_and_others_do_not() {
                 (: < /dev/full) 2> /dev/null && echo full; true";
     assert_eq!(shown(&mut confined(), sh(code)), "null\n1\n");
     assert_eq!(shown(&mut Runner::start(), sh(code)), "null\n1\nfull\n");
+}
+
+#[test]
+fn files_are_locked_and_no_lease_keeps_others_from_opening_them() {
+    if !Need::Landlock.is_there() {
+        return;
+    }
+    let code = with_calls(
+        r#"
+import fcntl
+with open("file", "w"):
+    pass
+file = open("file", "r")
+folder = os.open(".", os.O_RDONLY)
+print(attempt(lambda: fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)))
+print(attempt(lambda: fcntl.fcntl(folder, fcntl.F_NOTIFY, fcntl.DN_CREATE)))
+fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+print(fcntl.fcntl(file, fcntl.F_GETLEASE) == fcntl.F_UNLCK)
+"#,
+    );
+    assert_eq!(shown(&mut confined(), code.clone()), "EPERM\nEPERM\nTrue\n");
+    assert_eq!(shown(&mut Runner::start(), code), "ok\nok\nFalse\n");
+}
+
+#[test]
+fn attributes_are_read_of_files_that_were_opened_and_of_no_others() {
+    if !Need::Landlock.is_there() {
+        return;
+    }
+    let folder = outside();
+    let secret = folder.path().join("secret");
+    let set = rustix::fs::setxattr(&secret, "user.note", b"told", rustix::fs::XattrFlags::empty());
+    if set == Err(rustix::io::Errno::NOTSUP) {
+        return;
+    }
+    assert_eq!(set, Ok(()));
+    let code = with_calls(
+        r#"
+secret = os.environ["FOLDER"] + "/secret"
+print(*(attempt(lambda: os.getxattr(secret, "user.note", follow_symlinks=follow)) for follow in (True, False)))
+print(*(attempt(lambda: os.listxattr(secret, follow_symlinks=follow)) for follow in (True, False)))
+with open("own", "w") as file:
+    os.setxattr(file.fileno(), "user.note", b"kept")
+    print(os.getxattr(file.fileno(), "user.note"), "user.note" in os.listxattr(file.fileno()))
+"#,
+    );
+    let no = "ENOTSUP";
+    let setup = |setup: Setup| setup.env("FOLDER", folder.path());
+    let own = "b'kept' True";
+    assert_eq!(
+        shown(&mut setup(confined_as(|_| ())).start(), code.clone()),
+        format!("{no} {no}\n{no} {no}\n{own}\n")
+    );
+    let spaces = confined_as(|confinement| confinement.own_namespaces = true);
+    for open in [spaces, Setup::new()] {
+        assert_eq!(shown(&mut setup(open).start(), code.clone()), format!("ok ok\nok ok\n{own}\n"));
+    }
 }
 
 #[test]
