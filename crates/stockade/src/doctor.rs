@@ -225,6 +225,9 @@ async fn blocking<T: Send + 'static>(
     worked.map_err(|error| error.to_string())
 }
 
+/// How long a small program may take.
+const PROGRAM: Duration = Duration::from_secs(2);
+
 /// Why a small program gave no answer.
 #[derive(Debug, thiserror::Error)]
 enum AskError {

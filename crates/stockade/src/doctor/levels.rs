@@ -17,6 +17,8 @@ pub(super) const START: &str = "start";
 
 const REPORT: &str = "run code that you don't trust in a container only (`stockade run --docker`), and report this as \
     SECURITY.md says";
+/// What is found of a control that no trial tells of.
+const UNTRIED: &str = "could not be tried";
 /// What to do where a block can't be asked for what the kernel says of it.
 const PROC: &str = "`mount -t proc proc /proc`";
 
@@ -147,11 +149,11 @@ impl Denial {
         }
         if !plain.is_some_and(self.done) {
             let why = format!("where nothing holds a block it could not {what} either");
-            return lacking(State::Degraded, "could not be tried".to_owned(), why, self.remedy);
+            return lacking(State::Degraded, UNTRIED.to_owned(), why, self.remedy);
         }
         if !(self.is_allowed)(trial) {
             let why = format!("it could not {allowed} either, so that this tells nothing");
-            return lacking(State::Degraded, "could not be tried".to_owned(), why, self.remedy);
+            return lacking(State::Degraded, UNTRIED.to_owned(), why, self.remedy);
         }
         Finding::enforced(subject, control, format!("a block can't {what}, and can {allowed}"))
     }
@@ -167,7 +169,7 @@ fn privileges(subject: Subject, trial: &Trial) -> Finding {
         }
         _ => {
             let why = "the block could not read /proc/self/status";
-            Finding::lacking(subject, NAME, State::Degraded, "could not be tried", why, PROC)
+            Finding::lacking(subject, NAME, State::Degraded, UNTRIED, why, PROC)
         }
     }
 }

@@ -67,8 +67,10 @@ fn builder(level: Option<SandboxLevel>) -> LocalCommandLineCodeExecutorBuilder {
 
 async fn attempt(level: Option<SandboxLevel>) -> Result<Attempt, Refusal> {
     let build = |bait: &Bait| {
-        let set = |builder: LocalCommandLineCodeExecutorBuilder, (name, value)| builder.env(name, value);
-        bait.variables().into_iter().fold(builder(level), set).build()
+        bait.variables()
+            .into_iter()
+            .fold(builder(level), |builder, (name, value)| builder.env(name, value))
+            .build()
     };
     trial::attempt(build, START).await
 }

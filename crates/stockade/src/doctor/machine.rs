@@ -1,12 +1,12 @@
 //! What of this machine needs no session of its own to be tried: pidfds, bubblewrap and control groups. Owns their
 //! findings; the kernel's part in sandboxes is told by the trials in `levels`.
 
-use std::{fs, io, time::Duration};
+use std::{fs, io};
 
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
 use super::{
-    Finding, State, Subject, ask, blocking,
+    Finding, PROGRAM, State, Subject, ask, blocking,
     local::{self, Tried},
     trial::Refusal,
 };
@@ -15,8 +15,6 @@ use crate::{
     executor::control_group::{self, Availability, Unavailable, Version},
     sandbox::Bubblewrap,
 };
-
-const PROGRAM: Duration = Duration::from_secs(2);
 
 const MEMORY_LIMIT: &str = "memory";
 /// Limits that are no burden to a session that does nothing.

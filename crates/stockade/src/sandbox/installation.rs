@@ -56,27 +56,33 @@ impl Homes {
 }
 
 impl Shown {
-    /// Adds what the program that is found as `found` needs. What lies in `system` is shown anyway.
-    pub(super) fn add(&mut self, found: &Path, homes: &Homes, rustup: Option<&Path>, system: &[PathBuf]) {
+    /// Adds what the program that is found as `found` and lies at `real` needs. What lies in `system` is shown anyway.
+    pub(super) fn add(
+        &mut self,
+        found: &Path,
+        real: &Path,
+        homes: &Homes,
+        rustup: Option<&Path>,
+        system: &[PathBuf],
+    ) {
         let is_system = |path: &Path| system.iter().any(|folder| path.starts_with(folder));
-        let Ok(real) = found.canonicalize() else { return };
         if let Some(root) = version_manager(found).filter(|root| homes.allow(root)) {
             return self.show(root.to_owned());
         }
-        if !is_system(&real) {
-            match (is_rustup(found, &real), rustup) {
+        if !is_system(real) {
+            match (is_rustup(found, real), rustup) {
                 (true, Some(toolchains)) => {
                     self.show(toolchains.to_owned());
-                    self.show(real.clone());
+                    self.show(real.to_owned());
                     self.names(found);
                 }
-                _ => self.show(installation(&real, homes)),
+                _ => self.show(installation(real, homes)),
             }
         }
         if !is_system(found) {
             match virtual_env(found).filter(|root| homes.allow(root)) {
                 Some(root) => self.show(root.to_owned()),
-                None if found != real => self.link(found, &real),
+                None if found != real => self.link(found, real),
                 None => {}
             }
         }
@@ -188,7 +194,8 @@ mod tests {
         fn shown(&self, found: &Path) -> Shown {
             let mut shown = Shown::default();
             let homes = Homes::new(Some(&self.path("")), "");
-            shown.add(found, &homes, Some(&self.path(".rustup")), &["/usr".into()]);
+            let real = found.canonicalize().expect("it is there");
+            shown.add(found, &real, &homes, Some(&self.path(".rustup")), &["/usr".into()]);
             shown
         }
     }

@@ -6,6 +6,7 @@
 //! view           which files the code sees, and what it may do with them
 //! installation   where the interpreters are that are found on PATH
 //! secrets        what of /etc is nobody's business
+//! writable       where the code can change files, and so what a path leads to
 //! bubblewrap     the view as a command line of bubblewrap's
 //! landlock       the view as rules of the kernel's, inside the other or by itself
 //! policy         what was applied, as a session tells it
@@ -17,6 +18,7 @@ mod landlock;
 mod policy;
 mod secrets;
 mod view;
+mod writable;
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
@@ -28,6 +30,7 @@ pub(crate) use self::{
     landlock::{Applied, confinement},
     policy::report,
     view::{Surroundings, View},
+    writable::Writable,
 };
 use crate::error::{Error, Result};
 

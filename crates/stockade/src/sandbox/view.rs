@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Sandbox, SandboxNetwork,
+    Sandbox, SandboxNetwork, Writable,
     installation::{self, Homes, Shown},
     secrets,
 };
@@ -153,12 +153,14 @@ impl View {
         let mut system = read_only.clone();
         system.extend(sandbox.read_only.iter().cloned());
         // What blocks may have put there leads to whatever they want to see.
-        let changed = Changed::new(workspace, &sandbox.read_write);
-        let folders: Vec<PathBuf> =
-            surroundings.path.iter().filter(|folder| !changed.holds(folder)).cloned().collect();
+        let writable = Writable::new(sandbox, workspace);
+        let is_ours = |folder: &&PathBuf| writable.decides(folder).is_none();
+        let folders: Vec<PathBuf> = surroundings.path.iter().filter(is_ours).cloned().collect();
         for program in &surroundings.programs {
-            if let Some(found) = installation::find(program, &folders).filter(|found| !changed.holds(found)) {
-                shown.add(&found, &homes, surroundings.rustup.as_deref(), &system);
+            let Some(found) = installation::find(program, &folders) else { continue };
+            let Ok(real) = found.canonicalize() else { continue };
+            if writable.root_of(&real).is_none() {
+                shown.add(&found, &real, &homes, surroundings.rustup.as_deref(), &system);
             }
         }
         read_only.extend(shown.paths);
@@ -229,25 +231,6 @@ fn resolver() -> Option<PathBuf> {
 fn can_be_private(home: &Path) -> bool {
     let within = |folders: &[&str]| folders.iter().any(|folder| home.starts_with(folder));
     home.components().count() > 1 && !within(SYSTEM) && !within(KERNEL) && !home.starts_with(ETC)
-}
-
-/// What the code of sessions can change.
-struct Changed(Vec<PathBuf>);
-
-impl Changed {
-    fn new(workspace: &Path, read_write: &[PathBuf]) -> Self {
-        Self([workspace].into_iter().chain(read_write.iter().map(PathBuf::as_path)).flat_map(names).collect())
-    }
-
-    /// Whether a path, or what it leads to, lies there.
-    fn holds(&self, path: &Path) -> bool {
-        names(path).any(|path| self.0.iter().any(|changed| path.starts_with(changed)))
-    }
-}
-
-/// A path, and where it leads.
-fn names(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    [Some(path.to_owned()), path.canonicalize().ok()].into_iter().flatten()
 }
 
 /// Shows a path where it lies, for what is hidden is hidden there, and by its name, if that is another.

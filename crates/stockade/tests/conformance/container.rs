@@ -5,7 +5,10 @@ use std::env;
 
 use stockade::{CodeExecutor, DockerCommandLineCodeExecutor, Result, WorkspaceMode};
 
-use crate::harness::{Offers, Options, Place};
+use crate::{
+    harness::{Offers, Options, Place},
+    support::need,
+};
 
 /// An image with a shell and Python, by a name that all daemons have for it.
 const IMAGE: &str = "STOCKADE_TEST_IMAGE";
@@ -41,7 +44,7 @@ impl Place for Container {
     }
 
     fn missing(&self) -> Option<(&'static str, String)> {
-        let unset = [self.daemon, IMAGE].into_iter().find(|variable| value(variable).is_none())?;
+        let unset = [self.daemon, IMAGE].into_iter().find(|variable| need::variable(variable).is_none())?;
         Some((self.need, format!("{unset} is not set: `cargo xtask test` sets it")))
     }
 
@@ -58,8 +61,8 @@ impl Place for Container {
 
     fn executor(&self, options: Options) -> Result<Box<dyn CodeExecutor>> {
         let mut builder = DockerCommandLineCodeExecutor::builder()
-            .daemon(value(self.daemon).unwrap_or_default())
-            .image(value(IMAGE).unwrap_or_default())
+            .daemon(need::variable(self.daemon).unwrap_or_default())
+            .image(need::variable(IMAGE).unwrap_or_default())
             .workspace(self.workspace);
         if let Some(timeout) = options.timeout {
             builder = builder.timeout(timeout);
@@ -91,8 +94,4 @@ impl Place for Container {
         }
         Ok(Box::new(builder.build()?))
     }
-}
-
-fn value(variable: &str) -> Option<String> {
-    env::var(variable).ok().filter(|value| !value.is_empty())
 }

@@ -1,10 +1,7 @@
 //! The engine that the tests use and what it shows: containers, by the docker command. Owns the variables that name
 //! the daemon and the images; `cargo xtask test` sets them.
 
-use std::{
-    env,
-    process::{Command, Stdio},
-};
+use std::process::{Command, Stdio};
 
 use stockade::{DockerCommandLineCodeExecutor, DockerCommandLineCodeExecutorBuilder, Session};
 
@@ -26,7 +23,7 @@ pub(crate) fn image_of(kind: &str) -> String {
 }
 
 fn named(variable: &str) -> Option<String> {
-    let value = env::var(variable).ok().filter(|value| !value.is_empty());
+    let value = need::variable(variable);
     need::has("docker", value.is_some(), &format!("{variable} is not set: `cargo xtask test` sets it"))
         .then_some(value)
         .flatten()

@@ -8,12 +8,12 @@ use stockade::{DockerCommandLineCodeExecutor, DockerCommandLineCodeExecutorBuild
 
 use crate::{
     engine::{builder, container, daemon, image, inspect, start},
-    support::{need, output, python, run, sh},
+    support::{MAKE_WHEEL, need, output, python, run, sh},
 };
 
 /// A builder for each engine; those that are missing are said aloud.
 pub(crate) fn builders() -> Vec<DockerCommandLineCodeExecutorBuilder> {
-    let podman = std::env::var("STOCKADE_TEST_PODMAN").ok().filter(|address| !address.is_empty());
+    let podman = need::variable("STOCKADE_TEST_PODMAN");
     need::has("podman", podman.is_some(), "STOCKADE_TEST_PODMAN is not set: `cargo xtask test` sets it");
     let podman =
         podman.map(|address| DockerCommandLineCodeExecutor::builder().daemon(address).image(image()));
@@ -135,22 +135,8 @@ async fn pip_installs_a_wheel() {
     let Some(builder) = builder() else { return };
     // Debian's pip asks for it; others don't know it.
     let session = start(builder.env("PIP_BREAK_SYSTEM_PACKAGES", "1")).await;
-    let make = "
-import zipfile
-info = 'given-1.0.dist-info'
-files = {
-    'given.py': 'def main(): print(\"given\")\\n',
-    f'{info}/METADATA': 'Metadata-Version: 2.1\\nName: given\\nVersion: 1.0\\n',
-    f'{info}/WHEEL': 'Wheel-Version: 1.0\\nGenerator: a test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n',
-    f'{info}/entry_points.txt': '[console_scripts]\\ngiven = given:main\\n',
-}
-names = [*files, f'{info}/RECORD']
-files[f'{info}/RECORD'] = ''.join(f'{name},,\\n' for name in names)
-with zipfile.ZipFile('given-1.0-py3-none-any.whl', 'w') as wheel:
-    for name, text in files.items():
-        wheel.writestr(name, text)";
     let install = "pip install --quiet --no-index ./given-1.0-py3-none-any.whl && given";
-    let result = run(&session, &[python(make), sh(install)]).await;
+    let result = run(&session, &[python(MAKE_WHEEL), sh(install)]).await;
     assert_eq!((result.exit_code, result.output.as_str()), (0, "given\n"));
     session.stop().await.expect("it stops");
 }

@@ -1,6 +1,6 @@
 //! Where attempts are made, and by whom. Owns how a session starts in each place, with what is shown and granted.
 
-use std::{env, fs, path::Path, sync::LazyLock};
+use std::{fs, path::Path, sync::LazyLock};
 
 use stockade::{
     DockerCommandLineCodeExecutor, LocalCommandLineCodeExecutor, Sandbox, SandboxLevel, Session, Volume,
@@ -80,15 +80,11 @@ pub(crate) async fn start_outside() -> Session {
 
 /// Where the tests' Docker daemon is.
 pub(crate) fn daemon() -> Option<String> {
-    variable("STOCKADE_TEST_DOCKER")
+    need::variable("STOCKADE_TEST_DOCKER")
 }
 
 fn image() -> Option<String> {
-    variable("STOCKADE_TEST_IMAGE")
-}
-
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
+    need::variable("STOCKADE_TEST_IMAGE")
 }
 
 pub(crate) fn is_root() -> bool {

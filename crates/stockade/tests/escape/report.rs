@@ -110,7 +110,7 @@ fn check_untouched(place: Place) {
 fn make(place: Place) -> Reports {
     let mut reports = vec![(if is_root() { "root" } else { "an ordinary user" }, run(place))];
     let ordinary = || Ordinary::new().filter(|_| place.level().is_some());
-    if let Some(mut ordinary) = ordinary() {
+    if let Some(ordinary) = ordinary() {
         let name = place.level().map(|level| level.to_string()).unwrap_or_default();
         let notes = ordinary.run(&format!("report::nothing_of_this_host_is_touched::{name}"));
         reports.push(("an ordinary user", serde_json::from_str(&notes).expect("it wrote its report")));

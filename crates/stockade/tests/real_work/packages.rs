@@ -6,7 +6,7 @@ use stockade::{Error, Functions};
 
 use crate::{
     places::{LANDLOCK, Place, fails, prints, start},
-    support::{need, output, python, sh},
+    support::{MAKE_WHEEL, need, output, python, sh},
 };
 
 work! {
@@ -22,23 +22,6 @@ work! {
     the_environment_that_uv_makes_is_used
     tools_are_found_where_the_user_has_installed_them
 }
-
-/// Makes `given-1.0-py3-none-any.whl`, with a module and a program.
-const MAKE_WHEEL: &str = r#"
-import zipfile
-info = 'given-1.0.dist-info'
-files = {
-    'given.py': 'def main():\n    print("given")\n',
-    f'{info}/METADATA': 'Metadata-Version: 2.1\nName: given\nVersion: 1.0\n',
-    f'{info}/WHEEL': 'Wheel-Version: 1.0\nGenerator: a test\nRoot-Is-Purelib: true\nTag: py3-none-any\n',
-    f'{info}/entry_points.txt': '[console_scripts]\ngiven = given:main\n',
-}
-names = [*files, f'{info}/RECORD']
-files[f'{info}/RECORD'] = ''.join(f'{name},,\n' for name in names)
-with zipfile.ZipFile('given-1.0-py3-none-any.whl', 'w') as wheel:
-    for name, text in files.items():
-        wheel.writestr(name, text)
-"#;
 
 const NEEDED: &str = "venv, ensurepip, pip";
 

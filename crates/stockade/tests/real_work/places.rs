@@ -1,13 +1,7 @@
 //! Where the work is done: this host's sandbox at a level, or a container with the defaults; and by whom. Owns starting a
 //! test once more as an ordinary user.
 
-use std::{
-    env,
-    fs::{self, File},
-    os::unix::fs::chown,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::fs;
 
 use stockade::{
     CodeBlock, DockerCommandLineCodeExecutor, LocalCommandLineCodeExecutor,
@@ -15,7 +9,9 @@ use stockade::{
 };
 
 use crate::support::{
-    eventually, need, patiently,
+    eventually, need,
+    ordinary::Ordinary,
+    patiently,
     respawn::{Respawned, is_respawned},
     run,
 };
@@ -23,8 +19,7 @@ use crate::support::{
 /// A user with a name and no rights, on every Debian. Not nobody: whoever is unknown in a namespace looks like him.
 const USER: &str = "games";
 const USER_ID: u32 = 5;
-/// Of a user who has set nothing up.
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+const GROUP_ID: u32 = 60;
 
 /// A place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,37 +48,16 @@ pub(crate) async fn as_user(place: Place, test: &str, case: impl AsyncFnOnce(Pla
         return place.test(case).await;
     }
     let (_, test) = test.split_once("::").expect("the name of the crate comes first");
-    let own = tempfile::tempdir().expect("a directory can be made");
-    for folder in ["home", "tmp"] {
-        fs::create_dir(own.path().join(folder)).expect("it is made");
-        chown(own.path().join(folder), Some(USER_ID), None).expect("root gives it away");
-    }
-    chown(own.path(), Some(USER_ID), None).expect("root gives it away");
-    let respawned = Respawned::by(user(own.path()), test);
+    let own = Ordinary::new(USER_ID, GROUP_ID);
+    let mut user = own.command();
+    user.env("USER", USER).env("LOGNAME", USER);
+    let respawned = Respawned::by(user, test);
     let ended = tokio::task::spawn_blocking(|| respawned.succeed()).await;
     ended.expect("the test succeeds as an ordinary user");
     // Its runner may be removing the same files just now.
-    let removed = || fs::remove_dir_all(own.path()).is_ok() || !own.path().exists();
+    let folder = own.path("");
+    let removed = || fs::remove_dir_all(&folder).is_ok() || !folder.exists();
     eventually("the end of its files", || removed().then_some(())).await;
-}
-
-/// A command that becomes this program as that user, whose home and temporary files are in `own`: those go with it, as a
-/// process that ends at once leaves what it has not yet removed. The program's file is handed over open, for the user may
-/// have no way to it.
-fn user(own: &Path) -> Command {
-    let program = File::open("/proc/self/exe").expect("this program can be read");
-    let mut command = Command::new("setpriv");
-    let user = [format!("--reuid={USER}"), format!("--regid={USER}")];
-    command.args(user).args(["--clear-groups", "/proc/self/fd/0"]).stdin(Stdio::from(program));
-    let told = env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"STOCKADE_TEST_"));
-    command.env_clear().envs(told).current_dir("/");
-    command
-        .env("PATH", PATH)
-        .env("HOME", own.join("home"))
-        .env("TMPDIR", own.join("tmp"))
-        .env("USER", USER)
-        .env("LOGNAME", USER);
-    command
 }
 
 impl Place {
@@ -98,7 +72,7 @@ impl Place {
         match self {
             Place::Docker => ["STOCKADE_TEST_DOCKER", "STOCKADE_TEST_IMAGE"].iter().all(|variable| {
                 let why = format!("{variable} is not set: `cargo xtask test` sets it");
-                need::has("docker", told(variable).is_some(), &why)
+                need::has("docker", need::variable(variable).is_some(), &why)
             }),
             Place::Sandbox(SandboxLevel::Namespaces) => {
                 need::has_program("bubblewrap", "bwrap", &["--version"])
@@ -136,7 +110,7 @@ impl Place {
             return start(self.builder()).await;
         }
         let [daemon, image] = ["STOCKADE_TEST_DOCKER", "STOCKADE_TEST_IMAGE"]
-            .map(|variable| told(variable).expect("it is set where there is a Docker"));
+            .map(|variable| need::variable(variable).expect("it is set where there is a Docker"));
         let builder = DockerCommandLineCodeExecutor::builder().daemon(daemon).image(image);
         builder.build().expect("the options are valid").start().await.expect("the session starts")
     }
@@ -177,8 +151,4 @@ pub(crate) fn is_noted(session: &Session, what: &str) -> bool {
 
 pub(crate) fn bash(code: &str) -> CodeBlock {
     CodeBlock::new("bash", code)
-}
-
-fn told(variable: &str) -> Option<String> {
-    env::var(variable).ok().filter(|value| !value.is_empty())
 }

@@ -8,7 +8,7 @@ use super::super::{
     levels::{self, FILES, NETWORK, PROCESSES},
     trial::{self, Attempt, Bait, Refusal, Trial},
 };
-use crate::{DockerCommandLineCodeExecutor, DockerCommandLineCodeExecutorBuilder, Pull};
+use crate::{DockerCommandLineCodeExecutor, Pull};
 
 /// The control that says whether a container starts and runs blocks.
 pub(crate) const CONTAINER: &str = "container";
@@ -23,8 +23,7 @@ const LOCKDOWN: &str = "`stockade run --docker --lockdown`";
 pub(super) async fn start(address: &str, image: &str) -> Result<Attempt, Refusal> {
     let build = |bait: &Bait| {
         let builder = DockerCommandLineCodeExecutor::builder().daemon(address).image(image).pull(Pull::Never);
-        let set = |builder: DockerCommandLineCodeExecutorBuilder, (name, value)| builder.env(name, value);
-        bait.variables().into_iter().fold(builder, set).build()
+        bait.variables().into_iter().fold(builder, |builder, (name, value)| builder.env(name, value)).build()
     };
     let fix = format!("see what `docker run --rm {image} sh -c true` says");
     trial::attempt(build, START).await.map_err(|refusal| refusal.in_container(&fix))

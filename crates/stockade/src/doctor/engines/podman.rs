@@ -1,15 +1,13 @@
 //! Podman beside whatever daemon an executor would find: its service's sockets, and its command. Owns where these are
 //! looked for; it starts no service.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use super::{
-    super::{AskError, Finding, State, Subject, ask},
+    super::{AskError, Finding, PROGRAM, State, Subject, ask},
     PODMAN, answer,
 };
 use crate::executor::docker::daemon::{Daemon, connect, runtime_dir};
-
-const PROGRAM: Duration = Duration::from_secs(2);
 
 /// What there is of it.
 #[derive(Debug)]

@@ -1,15 +1,15 @@
 //! What the kernel does for sandboxes, as the trials tell: namespaces, Landlock, seccomp. Owns those verdicts, and what
 //! keeps a kernel from giving namespaces. Versions are told, and decide nothing.
 
-use std::{fs, time::Duration};
+use std::fs;
 
 use super::{
     super::{
-        AskError, Finding, State, Subject, ask,
+        AskError, Finding, PROGRAM, State, Subject, ask,
         local::Tried,
         trial::{Attempt, Refusal, Trial},
     },
-    CALLS, PROC, REPORT,
+    CALLS, PROC, REPORT, UNTRIED,
 };
 use crate::{SandboxPolicy, executor::docker::owner::in_container, sandbox::Bubblewrap};
 
@@ -22,8 +22,6 @@ const NAMESPACES: [Kind; 4] = [
     ("mount namespaces", "mnt", "-m"),
     ("network namespaces", "net", "-n"),
 ];
-const PROGRAM: Duration = Duration::from_secs(2);
-const UNTRIED: &str = "could not be tried";
 
 /// The machine's findings that trials tell of. What keeps the kernel from giving namespaces becomes a part of why no
 /// session starts in them.

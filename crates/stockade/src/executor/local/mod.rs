@@ -4,12 +4,10 @@
 //! ```text
 //! runner      starting the child, watching over it, and what goes with it
 //! sandboxed   at which level of the sandbox it is started, and what is refused
-//! writable    where the code can change files, and so what a path leads to
 //! ```
 
 mod runner;
 mod sandboxed;
-mod writable;
 
 use std::{
     env,
@@ -24,10 +22,7 @@ use serde_bytes::ByteBuf;
 use stockade_runner::wire::message::{Refusal, SessionSpec};
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    runner::{Launch, Runner},
-    writable::Writable,
-};
+use self::runner::{Launch, Runner};
 use super::{BoxFuture, CodeExecutor, work_dir::WorkDir};
 use crate::{
     Languages, Sandbox, Session,
@@ -35,6 +30,7 @@ use crate::{
     error::{ASK_DOCTOR, Error, Result},
     functions, io_thread,
     options::{SessionOptions, session_setters},
+    sandbox::Writable,
     session::SessionInfo,
     virtual_env,
 };

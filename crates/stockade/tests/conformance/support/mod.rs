@@ -4,6 +4,7 @@
 
 pub(crate) mod mark;
 pub(crate) mod need;
+pub(crate) mod ordinary;
 pub(crate) mod respawn;
 pub(crate) mod running;
 
@@ -18,6 +19,23 @@ pub(crate) use self::{mark::Mark, running::Running};
 
 /// Long enough for a busy machine: what takes longer hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Python that makes `given-1.0-py3-none-any.whl`, with a module and a program that prints its name.
+pub(crate) const MAKE_WHEEL: &str = r#"
+import zipfile
+info = 'given-1.0.dist-info'
+files = {
+    'given.py': 'def main():\n    print("given")\n',
+    f'{info}/METADATA': 'Metadata-Version: 2.1\nName: given\nVersion: 1.0\n',
+    f'{info}/WHEEL': 'Wheel-Version: 1.0\nGenerator: a test\nRoot-Is-Purelib: true\nTag: py3-none-any\n',
+    f'{info}/entry_points.txt': '[console_scripts]\ngiven = given:main\n',
+}
+names = [*files, f'{info}/RECORD']
+files[f'{info}/RECORD'] = ''.join(f'{name},,\n' for name in names)
+with zipfile.ZipFile('given-1.0-py3-none-any.whl', 'w') as wheel:
+    for name, text in files.items():
+        wheel.writestr(name, text)
+"#;
 
 pub(crate) fn python(code: impl Into<Vec<u8>>) -> CodeBlock {
     CodeBlock::new("python", code)

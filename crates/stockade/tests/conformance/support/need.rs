@@ -27,6 +27,11 @@ fn say_skipped(word: &str, why: &str) {
     let _ = writeln!(io::stderr(), "skipped: {name} needs {word}: {why}");
 }
 
+/// A variable that `cargo xtask test` sets; an empty one is none.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// Whether the program runs, which a version manager's shim without a version does not.
 pub(crate) fn works(program: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);

@@ -7,31 +7,31 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use crate::Sandbox;
+use super::Sandbox;
 
 /// The places that blocks can change.
 #[derive(Debug)]
-pub(super) struct Writable {
+pub(crate) struct Writable {
     /// Absolute, and free of links.
     roots: Vec<PathBuf>,
 }
 
 impl Writable {
     /// Those of a sandbox with a work_dir that is there.
-    pub(super) fn new(sandbox: &Sandbox, work_dir: &Path) -> Self {
+    pub(crate) fn new(sandbox: &Sandbox, work_dir: &Path) -> Self {
         let paths = [work_dir].into_iter().chain(sandbox.read_write.iter().map(PathBuf::as_path));
         // What is not there makes the start fail.
         Self { roots: paths.filter_map(|path| path.canonicalize().ok()).collect() }
     }
 
     /// The place in which a path free of links lies.
-    pub(super) fn root_of(&self, path: &Path) -> Option<&Path> {
+    pub(crate) fn root_of(&self, path: &Path) -> Option<&Path> {
         self.roots.iter().find(|root| path.starts_with(root)).map(PathBuf::as_path)
     }
 
     /// The first place whose blocks can change what an absolute path leads to: it lies there, or a name on its way does,
     /// which may be a link by now.
-    pub(super) fn decides(&self, path: &Path) -> Option<&Path> {
+    pub(crate) fn decides(&self, path: &Path) -> Option<&Path> {
         let mut way = PathBuf::new();
         for part in path.components() {
             way.push(part);
@@ -55,7 +55,7 @@ impl Writable {
 
     /// A search path without the folders whose programs blocks can change, and without those that depend on where one
     /// is.
-    pub(super) fn without(&self, path: &OsStr) -> OsString {
+    pub(crate) fn without(&self, path: &OsStr) -> OsString {
         let is_ours = |folder: &PathBuf| folder.is_absolute() && self.decides(folder).is_none();
         env::join_paths(env::split_paths(path).filter(is_ours)).unwrap_or_default()
     }
