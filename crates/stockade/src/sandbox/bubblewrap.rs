@@ -194,10 +194,8 @@ impl Mounted<'_> {
             }
             Self::Link(to) => add(&["--symlink".as_ref(), to.as_os_str(), place]),
             Self::EmptyFile => add(&["--ro-bind".as_ref(), "/dev/null".as_ref(), place]),
-            Self::EmptyDirectory => {
-                add(&["--perms".as_ref(), "0700".as_ref(), "--tmpfs".as_ref(), place]);
-                add(&["--remount-ro".as_ref(), place]);
-            }
+            // It is the session's own, so nothing is won by making it read-only, which costs as much as a mount.
+            Self::EmptyDirectory => add(&["--perms".as_ref(), "0700".as_ref(), "--tmpfs".as_ref(), place]),
             Self::Processes => add(&["--proc".as_ref(), place]),
             Self::Devices => add(&["--dev".as_ref(), place]),
         }

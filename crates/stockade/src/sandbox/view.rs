@@ -7,6 +7,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs,
     path::{Component, Path, PathBuf},
+    thread::{self, JoinHandle},
 };
 
 use super::{
@@ -144,6 +145,8 @@ impl Surroundings {
 impl View {
     /// What the code sees of this host in a sandbox, with a workspace that is there.
     pub(crate) fn new(sandbox: &Sandbox, workspace: &Path, surroundings: &Surroundings) -> Result<Self> {
+        // The longest part, and independent of the others.
+        let hidden = thread::Builder::new().spawn(|| secrets::beneath(Path::new(ETC)));
         let home = surroundings.home.clone().filter(|home| can_be_private(home));
         let users = fs::read_to_string(USERS).unwrap_or_default();
         let homes = Homes::new(surroundings.home.as_deref(), &users);
@@ -185,7 +188,11 @@ impl View {
             workspace: workspace.to_owned(),
             read_only: without_repetition(read_only),
             links: shown.links,
-            hidden: secrets::beneath(Path::new(ETC)),
+            // Where there is no thread to be had it is done here.
+            hidden: match hidden.map(JoinHandle::join) {
+                Ok(Ok(hidden)) => hidden,
+                _ => secrets::beneath(Path::new(ETC)),
+            },
             read_write: without_repetition(read_write),
             workspace_size: sandbox.limits.workspace_size,
             home: home.unwrap_or_else(|| NO_HOME.into()),
