@@ -35,4 +35,5 @@ mod cases;
 mod container;
 mod harness;
 mod local;
+mod ordinary_user;
 mod support;
