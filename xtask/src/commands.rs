@@ -4,8 +4,10 @@
 use std::{
     env,
     ffi::OsString,
+    num::NonZero,
     path::Path,
     process::{Command, Stdio},
+    thread,
 };
 
 use crate::{containers::Containers, setup};
@@ -19,6 +21,7 @@ pub(crate) fn test(passed_on: &[&str]) -> Result<(), String> {
     let containers = Containers::prepare();
     let mut environment = vec![("PATH", path)];
     environment.extend(containers.environment());
+    environment.extend(threads());
     let mut arguments = vec!["test", "--locked"];
     if !selects_packages(passed_on) {
         arguments.push("--workspace");
@@ -26,6 +29,14 @@ pub(crate) fn test(passed_on: &[&str]) -> Result<(), String> {
     }
     arguments.extend(passed_on);
     cargo(&arguments, &environment)
+}
+
+/// How many tests run at once, unless that is set already: three for each processor, for most of them wait for processes and
+/// daemons most of the time.
+fn threads() -> Option<(&'static str, OsString)> {
+    const THREADS: &str = "RUST_TEST_THREADS";
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    env::var_os(THREADS).is_none().then(|| (THREADS, (3 * processors).to_string().into()))
 }
 
 /// Builds and runs the benchmarks. Their table is all that is written to stdout.

@@ -21,10 +21,9 @@ use address::{DEFAULT_SOCKET, Tls};
 /// How long a request may take until the daemon begins to answer, in seconds. An answer, once begun, may take
 /// any time: streams of output and of events do.
 const ANSWER_TIMEOUT: u64 = 120;
-/// How long a daemon on this host may take to say which version it is.
-const LOCAL_TIMEOUT: Duration = Duration::from_secs(2);
-/// The same for one that may be on another machine.
-const REMOTE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a daemon may take to say which version it is. One whose machine is busy was seen to take more than two
+/// seconds.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A daemon that answered.
 #[derive(Debug)]
@@ -202,9 +201,8 @@ fn usual(surroundings: &Surroundings) -> impl Iterator<Item = Candidate> {
 
 /// A client of the daemon there, once it has said which versions it knows.
 async fn dial(address: &Address) -> Result<Docker, Failure> {
-    let limit = if matches!(address, Address::Unix(_)) { LOCAL_TIMEOUT } else { REMOTE_TIMEOUT };
     let answer = async { Ok(client(address).await?.negotiate_version().await?) };
-    timeout(limit, answer).await.unwrap_or(Err(Failure::Silent(limit)))
+    timeout(VERSION_TIMEOUT, answer).await.unwrap_or(Err(Failure::Silent))
 }
 
 async fn client(address: &Address) -> Result<Docker, Failure> {
@@ -257,7 +255,7 @@ enum Failure {
     Missing,
     Denied,
     Refused,
-    Silent(Duration),
+    Silent,
     /// It can't be tried; what is wrong with it, a sentence without a subject.
     Unusable(String),
     /// In the words of whoever failed.
@@ -317,7 +315,7 @@ impl fmt::Display for Failure {
                 )
             }
             Failure::Refused => write!(formatter, "connection refused: the daemon is not running"),
-            Failure::Silent(limit) => write!(formatter, "no answer within {limit:?}"),
+            Failure::Silent => write!(formatter, "no answer within {VERSION_TIMEOUT:?}"),
             Failure::Unusable(why) | Failure::Other(why) => write!(formatter, "{why}"),
         }
     }
@@ -356,7 +354,7 @@ impl Unreachable {
         if any(|failure| matches!(failure, Failure::Denied)) {
             "add this user to the group docker (`sudo usermod -aG docker $USER`) and log in again, or use \
              rootless Docker or Podman"
-        } else if any(|failure| matches!(failure, Failure::Silent(_) | Failure::Other(_))) {
+        } else if any(|failure| matches!(failure, Failure::Silent | Failure::Other(_))) {
             "see whether `docker version` gets an answer there"
         } else if any(|failure| matches!(failure, Failure::Refused)) {
             "start the daemon, on most systems with `sudo systemctl start docker`"
