@@ -1,6 +1,6 @@
 //! The flags of the sandbox on this machine. Owns the words that `--sandbox` takes and what each asks for.
 
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 
 use clap::{Args, ValueEnum};
 use stockade::{Sandbox, SandboxLevel};
@@ -93,7 +93,9 @@ impl SandboxArgs {
     }
 }
 
-/// The absolute path of what is there.
+/// The absolute path of what is there, by the name that was given: where that leads may be up to blocks, which the library
+/// judges.
 fn found(path: &Path, flag: &str) -> Result<PathBuf, String> {
-    path.canonicalize().map_err(|error| format!("'{flag} {}' can't be shown: {error}", path.display()))
+    let found = path.metadata().and_then(|_| absolute(path));
+    found.map_err(|error| format!("'{flag} {}' can't be shown: {error}", path.display()))
 }

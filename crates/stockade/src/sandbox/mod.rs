@@ -29,7 +29,7 @@ pub(crate) use self::{
     bubblewrap::{Bubblewrap, remedy},
     landlock::{Applied, confinement},
     policy::report,
-    view::{Surroundings, View},
+    view::{Surroundings, View, check_way_to_work_dir},
     writable::Writable,
 };
 use crate::error::{Error, Result};
