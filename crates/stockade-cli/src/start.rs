@@ -65,7 +65,7 @@ fn show_compromises(policy: &SandboxPolicy, format: Format) {
     }
     if let (Some(level), [stronger, ..], Format::Text) = (policy.level, &policy.passed_over[..], format) {
         show_warning(&format!(
-            "the sandbox is a weaker one, of the level {level}, for its {} could not be had: {}\n\
+            "the sandbox is at the level {level}, a weaker one, for the {} could not be had: {}\n\
              `stockade doctor` tells what helps, and `--sandbox {level}` asks for this one",
             stronger.control, stronger.why
         ));

@@ -40,16 +40,18 @@ make() {
     fi
     "$python" -I -m venv --clear "$STOCKADE_VENV"
 }
+folder=${STOCKADE_VENV%/*}/
 [ ! -L "$STOCKADE_VENV" ] || refuse 'it is a symbolic link, and nothing is made through one'
 if [ -L "$STOCKADE_VENV_MARK" ] || [ ! -f "$STOCKADE_VENV_MARK" ]; then
     if [ -e "$STOCKADE_VENV" ] && { [ ! -d "$STOCKADE_VENV" ] || [ -n "$(usual ls -A "$STOCKADE_VENV")" ]; }; then
         refuse 'it is there, and is neither a virtual environment nor an empty directory'
     fi
     # A file of its own, and never what a link leads to.
-    usual mkdir -p "${STOCKADE_VENV%/*}" && set -C && : >"$STOCKADE_VENV_MARK" || exit 1
+    usual mkdir -p "$folder" && set -C && : >"$STOCKADE_VENV_MARK" || exit 1
     set +C
 fi
-make && [ -e "$STOCKADE_VENV/bin/python" ] && usual rm "$STOCKADE_VENV_MARK" && exit
+# What uv is told by files of the folder that it runs in is to be told by the user's.
+cd "$folder" && make && [ -e "$STOCKADE_VENV/bin/python" ] && usual rm "$STOCKADE_VENV_MARK" && exit
 # It was missing, empty, or left unfinished by one of us.
 usual rm -rf "$STOCKADE_VENV" "$STOCKADE_VENV_MARK"
 exit 1
@@ -67,7 +69,7 @@ pub(crate) type Variable = (ByteBuf, ByteBuf);
 /// The variables by which blocks use the environment in `directory`, if it is there; as [`prepare`] gives them.
 pub(crate) fn find(directory: &Path, path: OsString) -> Result<Option<Vec<Variable>>> {
     let failed = |error: io::Error| failed(directory, &error);
-    let directory = absolute(directory).map_err(failed)?;
+    let directory = place_of(directory).map_err(failed)?;
     is_made(&directory).then(|| variables(&directory, path).map_err(failed)).transpose()
 }
 
@@ -81,7 +83,7 @@ pub(crate) async fn prepare(
     path: OsString,
 ) -> Result<Vec<Variable>> {
     let failed = |error: io::Error| failed(directory, &error);
-    let place = absolute(directory).map_err(failed)?;
+    let place = place_of(directory).map_err(failed)?;
     // Locked before it is looked at: what another session is making looks made long before it is.
     let lock = lock(root, place.parent()).await.map_err(failed)?;
     if !is_made(&place) {
@@ -98,6 +100,11 @@ pub(crate) fn refused(directory: &Path, why: String, hint: String) -> Error {
 
 fn failed(directory: &Path, error: &io::Error) -> Error {
     refused(directory, error.to_string(), "choose a folder that this user may write to".to_owned())
+}
+
+/// Its absolute path, without a slash at the end, which would follow a link.
+fn place_of(directory: &Path) -> io::Result<PathBuf> {
+    Ok(absolute(directory)?.components().collect())
 }
 
 fn variables(directory: &Path, path: OsString) -> io::Result<Vec<Variable>> {

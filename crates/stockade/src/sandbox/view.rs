@@ -69,6 +69,9 @@ const SYSTEMS_OWN: &[&str] = &[
     "/usr/lib64",
     "/usr/libx32",
     "/usr/libexec",
+    "/usr/local/bin",
+    "/usr/local/sbin",
+    "/usr/local/lib",
     "/bin",
     "/sbin",
     "/lib",
@@ -156,11 +159,12 @@ impl View {
         let writable = Writable::new(sandbox, workspace);
         let is_ours = |folder: &&PathBuf| writable.decides(folder).is_none();
         let folders: Vec<PathBuf> = surroundings.path.iter().filter(is_ours).cloned().collect();
+        let rustup = surroundings.rustup.as_ref().filter(is_ours).map(PathBuf::as_path);
         for program in &surroundings.programs {
             let Some(found) = installation::find(program, &folders) else { continue };
             let Ok(real) = found.canonicalize() else { continue };
             if writable.decides(&found).is_none() {
-                shown.add(&found, &real, &homes, surroundings.rustup.as_deref(), &system);
+                shown.add(&found, &real, &homes, rustup, &system);
             }
         }
         read_only.extend(shown.paths);
@@ -268,7 +272,7 @@ fn check_workspace(workspace: &Path, homes: &Homes) -> Result<()> {
             home.display()
         ));
     }
-    let system = SYSTEM.iter().chain([&ETC, &"/var/lib", &"/tmp", &"/home"]).map(Path::new);
+    let system = SYSTEM.iter().chain(SYSTEMS_OWN).chain(&["/var/lib", "/tmp", "/home"]).map(Path::new);
     // Private homes lie there, and what is run before there is a sandbox.
     let temporary = env::temp_dir().canonicalize().unwrap_or_default();
     match system.chain([temporary.as_path()]).find(|folder| folder.starts_with(workspace)) {
@@ -399,6 +403,19 @@ mod tests {
         fs::create_dir(home.join("hop")).expect("made");
         symlink(workspace.join("bin/tool"), home.join("hop/tool")).expect("linked");
         assert!(!shows(home.join("hop")), "a program that is found by way of there");
+        fs::create_dir(home.join("rust")).expect("made");
+        fs::write(home.join("rust/rustup"), "").expect("written");
+        symlink(home.join("rust/rustup"), home.join("rust/tool")).expect("linked");
+        fs::set_permissions(home.join("rust/rustup"), PermissionsExt::from_mode(0o755)).expect("ours");
+        symlink(&secrets, workspace.join(".rustup")).expect("linked");
+        let shows_toolchains = |folder: PathBuf| {
+            let (path, rustup) = (vec![home.join("rust")], Some(folder.clone()));
+            let surroundings = Surroundings { path, rustup, ..surroundings(&home) };
+            let view = View::new(&Sandbox::default(), &workspace, &surroundings).expect("it makes sense");
+            view.read_only.contains(&folder)
+        };
+        assert!(!shows_toolchains(workspace.join(".rustup")), "toolchains");
+        assert!(shows_toolchains(home.join("secrets")), "toolchains of the user's");
         fs::create_dir(home.join("tools")).expect("made");
         symlink(secrets.join("run"), home.join("tools/tool")).expect("linked");
         assert!(shows(home.join("tools")), "what the user put there leads to an installation");
@@ -465,7 +482,16 @@ mod tests {
         }
         let temporary = env::temp_dir().canonicalize().expect("it is there");
         refused(temporary.to_str().expect("it is text"), "/root");
-        for systems in ["/etc/cron.d", "/boot", "/usr/bin", "/usr/lib/python3", "/var/lib", "/var"] {
+        for systems in [
+            "/etc/cron.d",
+            "/boot",
+            "/usr/bin",
+            "/usr/lib/python3",
+            "/usr/local",
+            "/usr/local/bin",
+            "/var/lib",
+            "/var",
+        ] {
             refused(systems, "/root");
         }
         let homes = Homes::new(Some(Path::new("/home/ada")), "");

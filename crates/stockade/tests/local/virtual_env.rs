@@ -189,6 +189,7 @@ async fn a_planted_link_in_place_of_the_environment_leads_nowhere() {
         symlink(&project.victim, project.environment()).expect("it is made");
         let error = refusal(project.builder(level)).await;
         assert!(error.contains("symbolic link"), "{error}");
+        refusal(project.builder(level).virtual_env(project.work_dir.join(".venv/"))).await;
         project.assert_victim_kept();
         // A dangling one, and one on the way.
         fs::remove_file(project.environment()).expect("it is there");
