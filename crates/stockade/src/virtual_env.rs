@@ -7,7 +7,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{self, File},
     io,
-    path::{Path, PathBuf, absolute},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -66,11 +66,10 @@ pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:
 /// A variable for the code: name and value.
 pub(crate) type Variable = (ByteBuf, ByteBuf);
 
-/// The variables by which blocks use the environment in `directory`, if it is there; as [`prepare`] gives them.
+/// The variables by which blocks use the environment in `directory`, an absolute path, if it is there; as [`prepare`] gives
+/// them.
 pub(crate) fn find(directory: &Path, path: OsString) -> Result<Option<Vec<Variable>>> {
-    let failed = |error: io::Error| failed(directory, &error);
-    let directory = place_of(directory).map_err(failed)?;
-    is_made(&directory).then(|| variables(&directory, path).map_err(failed)).transpose()
+    is_made(directory).then(|| variables(directory, path)).transpose()
 }
 
 /// The variables by which blocks use the environment in `directory`, which `session` makes when it is missing. Where
@@ -82,15 +81,13 @@ pub(crate) async fn prepare(
     root: Option<&Path>,
     path: OsString,
 ) -> Result<Vec<Variable>> {
-    let failed = |error: io::Error| failed(directory, &error);
-    let place = place_of(directory).map_err(failed)?;
     // Locked before it is looked at: what another session is making looks made long before it is.
-    let lock = lock(root, place.parent()).await.map_err(failed)?;
-    if !is_made(&place) {
-        make(session, &place).await?;
+    let lock = lock(root, directory.parent()).await.map_err(|error| failed(directory, &error))?;
+    if !is_made(directory) {
+        make(session, directory).await?;
     }
     drop(lock);
-    variables(&place, path).map_err(failed)
+    variables(directory, path)
 }
 
 /// The refusal of an environment.
@@ -98,19 +95,16 @@ pub(crate) fn refused(directory: &Path, why: String, hint: String) -> Error {
     Error::VirtualEnv { path: directory.to_owned(), why, hint }
 }
 
-fn failed(directory: &Path, error: &io::Error) -> Error {
+pub(crate) fn failed(directory: &Path, error: &io::Error) -> Error {
     refused(directory, error.to_string(), "choose a folder that this user may write to".to_owned())
 }
 
-/// Its absolute path, without a slash at the end, which would follow a link.
-fn place_of(directory: &Path) -> io::Result<PathBuf> {
-    Ok(absolute(directory)?.components().collect())
-}
-
-fn variables(directory: &Path, path: OsString) -> io::Result<Vec<Variable>> {
+fn variables(directory: &Path, path: OsString) -> Result<Vec<Variable>> {
     let path = if path.is_empty() { DEFAULT_PATH.into() } else { path };
     let folders = [directory.join("bin")].into_iter().chain(std::env::split_paths(&path));
-    let path = std::env::join_paths(folders).map_err(io::Error::other)?;
+    let path = std::env::join_paths(folders).map_err(|error| {
+        refused(directory, error.to_string(), "choose a folder without a colon in its name".to_owned())
+    })?;
     let variable = |name: &str, value: &OsStr| (ByteBuf::from(name), bytes(value.to_owned()));
     Ok(vec![variable("VIRTUAL_ENV", directory.as_os_str()), variable("PATH", &path)])
 }

@@ -6,13 +6,13 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     fs,
-    path::{Component, Path, PathBuf, absolute},
+    path::{Component, Path, PathBuf},
 };
 
 use super::{
     Sandbox, SandboxNetwork, Writable,
     installation::{self, Homes, Shown},
-    secrets,
+    place_of, secrets,
 };
 use crate::error::{Error, Result};
 
@@ -323,7 +323,8 @@ fn refuse_what_is_theirs(sandbox: &Sandbox, writable: &Writable) -> Result<()> {
 
 /// Refuses a work_dir, which need not be there yet, whose place blocks can change: it is theirs whatever it leads to.
 pub(crate) fn check_way_to_work_dir(sandbox: &Sandbox, work_dir: &Path) -> Result<()> {
-    let work_dir = absolute(work_dir).unwrap_or_else(|_| work_dir.to_owned());
+    let work_dir =
+        place_of(work_dir).map_err(|source| Error::WorkDir { path: work_dir.to_owned(), source })?;
     Writable::new(sandbox, &work_dir).decides_way_to(&work_dir).map_or(Ok(()), |root| {
         let why = format!(
             "can't be {}, for blocks can change what that is, as they can what is in {}: take that as the work_dir, or \

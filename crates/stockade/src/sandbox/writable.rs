@@ -4,7 +4,7 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
-    fs,
+    fs, io,
     os::unix::ffi::OsStrExt,
     path::{Component, Path, PathBuf},
 };
@@ -37,21 +37,29 @@ impl Writable {
     /// The first place whose blocks can change what an absolute path leads to: it lies there, or a name on its way does,
     /// which may be a link by now.
     pub(crate) fn decides(&self, path: &Path) -> Option<&Path> {
+        self.beneath(path).map(|(root, _)| root)
+    }
+
+    /// That place, and the path by its name there.
+    pub(crate) fn beneath(&self, path: &Path) -> Option<(&Path, PathBuf)> {
         match self.walk(path) {
-            Ok(end) => self.root_of(&end),
-            Err(root) => Some(root),
+            Ok(end) => self.root_of(&end).map(|root| (root, end.clone())),
+            Err(theirs) => Some(theirs),
         }
     }
 
-    /// The same for a path that may itself be such a place.
+    /// The place that decides about the way to a path, which may itself be such a place.
     pub(crate) fn decides_way_to(&self, path: &Path) -> Option<&Path> {
-        self.walk(path).err()
+        self.walk(path).err().map(|(root, _)| root)
     }
 
     /// Goes the way of an absolute path by hand, link by link, for each name that is met may be the blocks'. Where it
-    /// leads, or the first place on it.
-    fn walk(&self, path: &Path) -> Result<PathBuf, &Path> {
-        let nobody_knows = || self.roots.first().map_or(Ok(PathBuf::new()), |root| Err(root.as_path()));
+    /// leads, or the first place on it, and the way from there.
+    fn walk(&self, path: &Path) -> Result<PathBuf, (&Path, PathBuf)> {
+        let nobody_knows = || match self.roots.first() {
+            Some(root) => Err((root.as_path(), path.to_owned())),
+            None => Ok(path.to_owned()),
+        };
         // Free of links, and what is left of the way from there, its beginning last.
         let (mut here, mut left) = (PathBuf::new(), backwards(path));
         let mut links = 0;
@@ -70,10 +78,12 @@ impl Writable {
                 }
                 _ => continue,
             }
-            if let Some(root) = self.root_of(&here) {
-                return Err(root);
-            }
+            let folder = self.root_of(&here);
             here.push(part);
+            if let Some(root) = folder {
+                here.extend(left.iter().rev());
+                return Err((root, here));
+            }
             if let Ok(target) = fs::read_link(&here) {
                 links += 1;
                 if links > MOST_LINKS {
@@ -101,6 +111,16 @@ impl Writable {
         let mut paths = env::split_paths(value).chain(words).filter(|path| path.is_absolute());
         paths.any(|path| self.decides(&path).is_some())
     }
+}
+
+/// The absolute path of one that was named, without a slash at its end, which would follow a link. Upwards from the current
+/// directory the way is known, whatever its name has become.
+pub(crate) fn place_of(named: &Path) -> io::Result<PathBuf> {
+    let is_up = |part: &Component<'_>| matches!(part, Component::ParentDir | Component::CurDir);
+    let up: PathBuf = Path::new(".").components().chain(named.components().take_while(is_up)).collect();
+    let rest: PathBuf = named.components().skip_while(is_up).collect();
+    let place = if rest.is_absolute() { rest } else { up.canonicalize()?.join(rest) };
+    Ok(place.components().collect())
 }
 
 fn backwards(path: &Path) -> Vec<OsString> {
@@ -163,6 +183,36 @@ mod tests {
         }
         for name in ["work/sub", "way/sub", "work/missing"] {
             assert_eq!(writable.decides_way_to(&top.join(name)), Some(top.join("work").as_path()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_known_by_its_name_where_blocks_can_change_files() {
+        let (_folder, top, writable) = places();
+        symlink(top.join("work"), top.join("way")).expect("linked");
+        symlink(top.join("other"), top.join("work/link")).expect("linked");
+        for (path, expected) in
+            [("way/.venv", "work/.venv"), ("way", "work"), ("way/link/env", "work/link/env")]
+        {
+            let found = writable.beneath(&top.join(path));
+            assert_eq!(found, Some((top.join("work").as_path(), top.join(expected))), "{path}");
+        }
+        assert_eq!(writable.beneath(&top.join("other")), None);
+    }
+
+    #[test]
+    fn the_place_of_what_is_named_has_no_slash_at_its_end_and_no_way_up_at_its_beginning() {
+        let here = env::current_dir().and_then(|here| here.canonicalize()).expect("there is one");
+        let parent = here.parent().expect("it has one");
+        for (named, expected) in [
+            ("a/", here.join("a")),
+            (".", here.clone()),
+            ("", here.clone()),
+            ("..", parent.to_owned()),
+            (".././a/../b", parent.join("a/../b")),
+            ("/a/../b/", "/a/../b".into()),
+        ] {
+            assert_eq!(place_of(Path::new(named)).expect("it is found"), expected, "{named}");
         }
     }
 

@@ -282,7 +282,12 @@ async fn an_environment_by_a_link_of_the_users_own_is_used_in_a_sandbox() {
         make.args(["-m", "venv", "--without-pip"]).arg(&real);
         assert!(make.status().expect("python3 is there").success());
         symlink(&real, &link).expect("it is made");
-        assert_used(&start(project.builder(level).virtual_env(&link)).await, &link).await;
+        assert_used(&start(project.builder(level).virtual_env(link.join(""))).await, &link).await;
+        // One that leads into the work_dir is not seen: the environment has the name that it has there.
+        let way = link.with_file_name("way");
+        symlink(&project.work_dir, &way).expect("it is made");
+        let session = start(project.builder(level).virtual_env(way.join(".venv"))).await;
+        assert_used(&session, &project.environment()).await;
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
     ffi::{OsStr, OsString},
     io,
     os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf, absolute},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -30,7 +30,7 @@ use crate::{
     error::{ASK_DOCTOR, Error, Result},
     functions, io_thread,
     options::{SessionOptions, session_setters},
-    sandbox::{Writable, check_way_to_work_dir},
+    sandbox::{Writable, check_way_to_work_dir, place_of},
     session::SessionInfo,
     virtual_env,
 };
@@ -199,19 +199,21 @@ impl LocalCommandLineCodeExecutor {
     async fn virtual_env(&self, directory: &Path, work_dir: &Path) -> Result<Vec<virtual_env::Variable>> {
         let path = self.options.path();
         let writable = self.options.sandbox.as_ref().map(|sandbox| Writable::new(sandbox, work_dir));
-        let place = absolute(directory).unwrap_or_else(|_| directory.to_owned());
-        let root = writable.as_ref().and_then(|writable| writable.decides(&place));
-        if let (Some(writable), Some(_)) = (&writable, root) {
-            refuse_way_out(writable, directory, &place)?;
+        let mut place = place_of(directory).map_err(|error| virtual_env::failed(directory, &error))?;
+        let mut root = None;
+        if let Some((theirs, named)) = writable.as_ref().and_then(|writable| writable.beneath(&place)) {
+            // Links that lead there are not seen in the sandbox.
+            (root, place) = (Some(theirs), named);
+            refuse_way_out(directory, &place, theirs)?;
         }
-        if let Some(variables) = virtual_env::find(directory, path.clone())? {
+        if let Some(variables) = virtual_env::find(&place, path.clone())? {
             return Ok(variables);
         }
         let session = match (&self.options.sandbox, root) {
-            (Some(sandbox), Some(_)) => self.start_to_make(sandbox, directory).await?,
-            _ => self.start_trusted(writable.as_ref(), directory).await?,
+            (Some(sandbox), Some(_)) => self.start_to_make(sandbox, &place).await?,
+            _ => self.start_trusted(writable.as_ref(), &place).await?,
         };
-        let made = virtual_env::prepare(&session, directory, root, path).await;
+        let made = virtual_env::prepare(&session, &place, root, path).await;
         session.stop().await?;
         made
     }
@@ -274,9 +276,9 @@ impl LocalCommandLineCodeExecutor {
 
 /// Refuses an environment that blocks can change the way to and that lies outside of where they can: they would not see
 /// it.
-fn refuse_way_out(writable: &Writable, directory: &Path, place: &Path) -> Result<()> {
+fn refuse_way_out(directory: &Path, place: &Path, root: &Path) -> Result<()> {
     match place.canonicalize() {
-        Ok(real) if writable.root_of(&real).is_none() => {
+        Ok(real) if !real.starts_with(root) => {
             let why =
                 "it lies where blocks can change files, and a symbolic link leads from there".to_owned();
             let hint = format!("name {} instead, where the link leads", real.display());

@@ -1,13 +1,7 @@
 //! Starting a runner in a sandbox. Owns the choice of the level, and the rule that what was asked for holds or there is
 //! no session; what the sandbox consists of is the `sandbox` module's part.
 
-use std::{
-    ffi::OsStr,
-    fmt::Write,
-    io,
-    path::{Path, absolute},
-    sync::Arc,
-};
+use std::{ffi::OsStr, fmt::Write, io, path::Path, sync::Arc};
 
 use stockade_runner::wire::message::{Confined, Confinement, Refusal, SessionSpec};
 use tokio_util::sync::CancellationToken;
@@ -23,8 +17,9 @@ use crate::{
         control_group::{ControlGroup, GroupLimits},
         work_dir::{PrivateDirectory, WorkDir},
     },
-    sandbox::{self, Applied, Bubblewrap, Surroundings, View, Writable},
+    sandbox::{self, Applied, Bubblewrap, Surroundings, View, Writable, place_of},
     session::SessionInfo,
+    virtual_env,
 };
 
 /// Version managers look for their folder in the home unless a variable says where it is; at the level without
@@ -77,7 +72,7 @@ pub(super) async fn start(options: &Options, sandbox: &Sandbox, work_dir: WorkDi
     let surroundings = Surroundings::new(&options.path(), options.programs());
     let mut view = View::new(sandbox, &work_dir.path, &surroundings)?;
     if let Some(directory) = &options.virtual_env {
-        let place = absolute(directory).unwrap_or_else(|_| directory.clone());
+        let place = place_of(directory).map_err(|error| virtual_env::failed(directory, &error))?;
         // One that lies where blocks can change files is seen as what else lies there. Another session's code may put a
         // link in its place at any moment, so it is not shown by its name.
         if Writable::new(sandbox, &work_dir.path).decides(&place).is_none() {
