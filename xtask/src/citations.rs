@@ -3,13 +3,14 @@
 use std::{fs, path::Path};
 
 /// Suites, and where their files are.
-const SUITES: [(&str, &str); 6] = [
+const SUITES: [(&str, &str); 7] = [
     ("escape", "crates/stockade/tests/escape"),
     ("conformance", "crates/stockade/tests/conformance"),
     ("docker", "crates/stockade/tests/docker"),
     ("local", "crates/stockade/tests/local"),
     ("real_work", "crates/stockade/tests/real_work"),
     ("it", "crates/stockade-runner/tests/it"),
+    ("cli", "crates/stockade-cli/tests/it"),
 ];
 
 /// Where the tests are that a text names, as `suite::file::name`: the file, and the name.

@@ -5,7 +5,7 @@ use std::{pin::pin, time::Duration};
 
 use stockade::{
     CancellationToken, DockerCommandLineCodeExecutor, DockerCommandLineCodeExecutorBuilder,
-    LocalCommandLineCodeExecutor, Session,
+    LocalCommandLineCodeExecutor, SandboxPolicy, Session,
 };
 use tokio::time::timeout;
 
@@ -52,10 +52,24 @@ async fn local(args: &RunArgs, token: &CancellationToken) -> Result<Session, Err
         session = executor.start() => session.map_err(Error::refused)?,
         () = token.cancelled() => return Err(Error::Cancelled),
     };
-    for missing in session.info().policy.sandbox.iter().flat_map(|policy| &policy.degraded) {
-        show_warning(&format!("not enforced: {}: {}", missing.control, missing.why));
+    if let Some(policy) = &session.info().policy.sandbox {
+        show_compromises(policy, args.format());
     }
     Ok(session)
+}
+
+/// Says what of the sandbox is not as it was asked for, or not as strong as it could be.
+fn show_compromises(policy: &SandboxPolicy, format: Format) {
+    for missing in &policy.degraded {
+        show_warning(&format!("not enforced: {}: {}", missing.control, missing.why));
+    }
+    if let (Some(level), [stronger, ..], Format::Text) = (policy.level, &policy.passed_over[..], format) {
+        show_warning(&format!(
+            "the sandbox is at the level {level}, a weaker one, for the {} could not be had: {}\n\
+             `stockade doctor` tells what helps, and `--sandbox {level}` asks for this one",
+            stronger.control, stronger.why
+        ));
+    }
 }
 
 async fn docker(args: &RunArgs, token: &CancellationToken) -> Result<Session, Error> {

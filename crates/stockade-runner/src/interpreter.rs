@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Access, access},
+    fs::{Access, Mode, OFlags, access, open},
     io::Errno,
 };
 
@@ -78,7 +78,10 @@ pub(crate) fn is_executable(path: &Path) -> bool {
 
 fn starts_with_hash_bang(path: &Path) -> bool {
     let mut start = [0; 2];
-    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *b"#!"
+    // NONBLOCK: the code may have put a FIFO there by now, which must not make us wait.
+    let opened =
+        open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty());
+    opened.is_ok_and(|file| File::from(file).read_exact(&mut start).is_ok()) && start == *b"#!"
 }
 
 #[cfg(test)]
@@ -123,6 +126,16 @@ mod tests {
         let found = find(&language(&["first", "second"]), &environment(folder.path())).expect("found");
         assert_eq!(found.program, second);
         assert!(!found.is_shim());
+    }
+
+    #[test]
+    fn does_not_wait_for_a_fifo_in_place_of_a_program() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let fifo = folder.path().join("program");
+        let mode = Mode::from_raw_mode(0o755);
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).expect("mkfifo");
+        assert!(!starts_with_hash_bang(&fifo));
+        assert!(starts_with_hash_bang(&put(folder.path(), "script", "#!/bin/sh\n", 0o755)));
     }
 
     #[test]

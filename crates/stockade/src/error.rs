@@ -59,6 +59,8 @@ pub enum Error {
         path: PathBuf,
         /// What was tried, and what it printed.
         why: String,
+        /// What to do about it.
+        hint: String,
     },
     /// The packages of the functions module were not installed.
     #[error("Pip install failed. {output}")]
@@ -227,17 +229,15 @@ impl Error {
             Error::InvalidOption { .. } | Error::FunctionsLoad { .. } | Error::InitCommand { .. } => {
                 return None;
             }
-            Error::DaemonUnreachable { hint, .. } | Error::Sandbox { hint, .. } => hint,
+            Error::DaemonUnreachable { hint, .. }
+            | Error::Sandbox { hint, .. }
+            | Error::VirtualEnv { hint, .. } => hint,
             Error::Image { hint, .. } | Error::Container { hint, .. } => return hint.clone(),
             Error::WorkDir { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "choose a work_dir whose parent folders exist or can be made"
             }
             Error::WorkDir { source, .. } => return hint_for(source.raw_os_error(), source.kind()),
             Error::RunnerStart { .. } => ASK_DOCTOR,
-            Error::VirtualEnv { .. } => {
-                "install uv or Python's venv module (on Debian: `apt-get install python3-venv`), or name an \
-                 existing virtual environment"
-            }
             Error::PipInstall { .. } => "check the package names and the network, or install them beforehand",
             Error::SessionEnded { .. } => "start a new session",
             Error::Runner { failure, .. } => {

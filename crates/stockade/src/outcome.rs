@@ -79,6 +79,9 @@ pub struct BlockOutcome {
     pub files: Vec<FileChange>,
     /// The search for them ran out of its time (5 ms) or entries (10 000): there may be more.
     pub files_truncated: bool,
+    /// Which of the files that it changed were not copied back to a work_dir that is not shared, and why; a part of
+    /// [`output`](Self::output) too. `None`, and absent from JSON, where all were.
+    pub files_notice: Option<String>,
     /// How to get what the session denied the block and it seems to have failed for, such as the network: a guess from
     /// what it printed. `None`, and absent from JSON, when there is no such guess.
     pub hint: Option<String>,
@@ -217,9 +220,11 @@ impl FileChange {
 }
 
 impl BlockOutcome {
-    /// Adds a sentence of Stockade's to what was printed.
-    pub(crate) fn add_notice(&mut self, notice: &str) {
-        add_notice(&mut self.output.0, notice);
+    /// Tells of files that were not copied back.
+    pub(crate) fn lacks_files(&mut self, notice: String) {
+        self.files_truncated = true;
+        add_notice(&mut self.output.0, &notice);
+        self.files_notice = Some(notice);
     }
 
     /// From what the runner said: the outcome and the parts of the output that it kept.
@@ -253,6 +258,7 @@ impl BlockOutcome {
             max_rss_bytes: outcome.max_rss_bytes,
             files: outcome.files.into_iter().map(FileChange::from).collect(),
             files_truncated: outcome.files_truncated,
+            files_notice: None,
             hint: None,
         }
     }
@@ -320,8 +326,8 @@ pub(crate) fn as_optional_text<S: Serializer>(
 impl Serialize for BlockOutcome {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let milliseconds = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
-        let mut fields =
-            serializer.serialize_struct("BlockOutcome", 15 + usize::from(self.hint.is_some()))?;
+        let optional = [&self.files_notice, &self.hint].into_iter().flatten().count();
+        let mut fields = serializer.serialize_struct("BlockOutcome", 15 + optional)?;
         fields.serialize_field("index", &self.index)?;
         fields.serialize_field("language", &self.language)?;
         fields.serialize_field("code_file", &self.code_file.as_ref().map(|path| path.to_string_lossy()))?;
@@ -337,9 +343,11 @@ impl Serialize for BlockOutcome {
         fields.serialize_field("max_rss_bytes", &self.max_rss_bytes)?;
         fields.serialize_field("files_truncated", &self.files_truncated)?;
         fields.serialize_field("files", &self.files)?;
-        match &self.hint {
-            Some(hint) => fields.serialize_field("hint", hint)?,
-            None => fields.skip_field("hint")?,
+        for (name, text) in [("files_notice", &self.files_notice), ("hint", &self.hint)] {
+            match text {
+                Some(text) => fields.serialize_field(name, text)?,
+                None => fields.skip_field(name)?,
+            }
         }
         fields.end()
     }

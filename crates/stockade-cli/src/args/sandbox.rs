@@ -1,6 +1,6 @@
 //! The flags of the sandbox on this machine. Owns the words that `--sandbox` takes and what each asks for.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use stockade::{Sandbox, SandboxLevel};
@@ -93,7 +93,12 @@ impl SandboxArgs {
     }
 }
 
-/// The absolute path of what is there.
+/// The absolute path of what is there, by the name that was given: where that leads may be up to blocks, which the library
+/// judges. Only the way upwards from the current directory is known.
 fn found(path: &Path, flag: &str) -> Result<PathBuf, String> {
-    path.canonicalize().map_err(|error| format!("'{flag} {}' can't be shown: {error}", path.display()))
+    let is_up = |part: &Component<'_>| matches!(part, Component::ParentDir | Component::CurDir);
+    let up: PathBuf = Path::new(".").components().chain(path.components().take_while(is_up)).collect();
+    let rest: PathBuf = path.components().skip_while(is_up).collect();
+    let found = path.metadata().and_then(|_| up.canonicalize()).map(|up| up.join(rest));
+    found.map_err(|error| format!("'{flag} {}' can't be shown: {error}", path.display()))
 }

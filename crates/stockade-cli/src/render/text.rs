@@ -5,7 +5,7 @@ use std::io::Write;
 
 use stockade::{BlockOutcome, Event, Status, Stream};
 
-use super::{DIM, stream::BlockStream, summary};
+use super::{DIM, show_warning, stream::BlockStream, summary};
 use crate::{error::Error, input::SourcedBlock, report::Report, terminal::visible};
 
 /// Prints a run as text.
@@ -86,6 +86,10 @@ impl Text {
         }
         self.stdout.end_block()?;
         self.stderr.end_block()?;
+        if let Some(notice) = &outcome.files_notice {
+            self.interrupt();
+            show_warning(notice);
+        }
         if let Some(hint) = &outcome.hint {
             self.interrupt();
             let _ = writeln!(anstream::stderr(), "{DIM}hint: {hint}{DIM:#}");

@@ -92,7 +92,7 @@ fn succeeds(program: &str, args: &[&str]) -> bool {
 }
 
 /// A machine on which both levels of the sandbox work, as is known without Stockade.
-fn whole_machine() -> Option<()> {
+pub(crate) fn whole_machine() -> Option<()> {
     let bwrap = ["--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "true"];
     need("bubblewrap", succeeds(BWRAP, &bwrap), "bwrap makes no namespaces here")?;
     let modules = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
@@ -109,7 +109,7 @@ fn version() -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-fn root() -> Option<()> {
+pub(crate) fn root() -> Option<()> {
     need("root", geteuid().is_root(), "this user is not root")
 }
 

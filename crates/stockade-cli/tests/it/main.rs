@@ -10,6 +10,7 @@ mod input;
 mod listings;
 mod outcomes;
 mod pull;
+mod sandbox;
 mod support;
 mod terminal;
 mod usage;

@@ -45,7 +45,7 @@ pub(super) async fn bubblewrap(tried: &Tried) -> Finding {
         Finding::lacking(Subject::Machine, NAME, state, detail, why, fix)
     };
     let Some(Bubblewrap { program }) = Bubblewrap::find() else {
-        let why = "`bwrap` is neither in the usual folders nor on PATH";
+        let why = "`bwrap` is in none of root's usual folders (/usr/bin, /bin, /usr/local/bin)";
         let fix = "`apt-get install bubblewrap` on Debian and Ubuntu, `dnf install bubblewrap` on Fedora";
         return lacking(State::Absent, "not found", why, fix);
     };

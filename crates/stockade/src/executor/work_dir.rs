@@ -14,7 +14,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{FlockOperation, flock},
+    fs::{FlockOperation, Mode, OFlags, flock, open},
     process::geteuid,
 };
 use stockade_runner::removal::remove_all;
@@ -118,9 +118,11 @@ fn is_left(entry: &DirEntry, young: Duration) -> io::Result<bool> {
         && metadata.uid() == geteuid().as_raw()
         && metadata.permissions().mode() & 0o7777 == 0o700;
     let is_old = || metadata.modified().is_ok_and(|made| made.elapsed().is_ok_and(|age| age >= young));
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(is_private
         && is_old()
-        && flock(File::open(entry.path())?, FlockOperation::NonBlockingLockExclusive).is_ok())
+        // A pipe may be there by now, whose writer never comes.
+        && flock(open(entry.path(), flags, Mode::empty())?, FlockOperation::NonBlockingLockExclusive).is_ok())
 }
 
 #[cfg(test)]

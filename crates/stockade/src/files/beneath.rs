@@ -1,5 +1,6 @@
-//! Writing beneath a directory of this host what a stranger sent. Owns the rule that no name leads out: each part of
-//! it is opened by itself and no symbolic link is followed. A file takes its place when it is whole.
+//! Writing beneath a directory of this host what a stranger sent, and reading there what strangers may be changing. Owns
+//! the rule that no name leads out: each part of it is opened by itself and no symbolic link is followed. A file takes its
+//! place when it is whole.
 
 use std::{
     ffi::OsStr,
@@ -19,6 +20,8 @@ use rustix::{
 };
 use stockade_runner::source::RelativePath;
 
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
 /// A file that is being written; it is gone when it is dropped before [`keep`](Self::keep).
 #[derive(Debug)]
 pub(super) struct NewFile {
@@ -26,6 +29,28 @@ pub(super) struct NewFile {
     name: PathBuf,
     temporary: Option<String>,
     file: File,
+}
+
+/// Opens the regular file at `path`, which has no `..`, beneath `directory`.
+pub(super) fn open_file(directory: &Path, path: &Path) -> io::Result<File> {
+    let name = path.file_name().ok_or_else(|| invalid("it has no name".to_owned()))?;
+    let folder = open_directory(directory, path.parent().unwrap_or(Path::new("")))?;
+    // NONBLOCK: a FIFO must not make us wait for its writer, which may never come.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(openat(&folder, name, flags, Mode::empty())?);
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(invalid("it is no regular file any more".to_owned())),
+    }
+}
+
+/// Opens the directory at `path` likewise.
+pub(super) fn open_directory(directory: &Path, path: &Path) -> io::Result<OwnedFd> {
+    let mut opened = openat(CWD, directory, DIRECTORY, Mode::empty())?;
+    for part in path {
+        opened = openat(&opened, part, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
+    }
+    Ok(opened)
 }
 
 /// A name that comes from elsewhere, once it is known to stay beneath a directory.
@@ -78,10 +103,9 @@ impl Drop for NewFile {
 
 /// The directory that `path` is in, made where it is missing.
 fn parents(directory: &Path, path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut opened = openat(CWD, directory, flags, Mode::empty())?;
+    let mut opened = open_directory(directory, Path::new(""))?;
     for part in path.parent().into_iter().flatten() {
-        let enter = || openat(&opened, part, flags | OFlags::NOFOLLOW, Mode::empty());
+        let enter = || openat(&opened, part, DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
         opened = match enter() {
             Err(Errno::NOENT) => {
                 match mkdirat(&opened, part, Mode::from_raw_mode(0o777)) {
@@ -161,6 +185,24 @@ mod tests {
             assert_eq!(refused.kind(), io::ErrorKind::InvalidInput, "{refused}");
         }
         assert_eq!(fs::read(outside.path().join("victim")).unwrap(), b"safe");
+    }
+
+    #[test]
+    fn nothing_is_read_through_a_link_and_no_pipe_is_waited_for() {
+        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(outside.path().join("secret"), "secret").unwrap();
+        symlink(outside.path(), folder.path().join("directory")).unwrap();
+        symlink(outside.path().join("secret"), folder.path().join("file")).unwrap();
+        rustix::fs::mknodat(CWD, folder.path().join("pipe"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+        for name in ["directory/secret", "file", "pipe", "directory", ""] {
+            assert!(open_file(folder.path(), Path::new(name)).is_err(), "{name}");
+        }
+        assert!(open_directory(folder.path(), Path::new("directory")).is_err());
+        fs::create_dir(folder.path().join("own")).unwrap();
+        fs::write(folder.path().join("own/file"), "own").unwrap();
+        let file = open_file(folder.path(), Path::new("own/file")).unwrap();
+        assert_eq!(io::read_to_string(file).unwrap(), "own");
+        assert!(open_directory(folder.path(), Path::new("own")).is_ok());
     }
 
     #[test]

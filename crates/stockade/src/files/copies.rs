@@ -4,16 +4,21 @@
 
 use std::{
     collections::VecDeque,
-    fs::{self, File},
+    ffi::{CStr, OsString},
+    fs::File,
     io,
-    os::unix::{
-        ffi::{OsStrExt, OsStringExt},
-        fs::{FileExt, PermissionsExt},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            ffi::{OsStrExt, OsStringExt},
+            fs::{FileExt, PermissionsExt},
+        },
     },
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use rustix::fs::{AtFlags, Dir, FileType, readlinkat, statat};
 use serde_bytes::ByteBuf;
 use stockade_runner::wire::message::{ChangedFile, Entry};
 use tokio::{sync::Mutex, task::spawn_blocking};
@@ -68,8 +73,7 @@ pub(super) fn bring_back(copies: Arc<Copies>, client: Arc<Client>, mut outcome: 
         let fetched = match copies.fetch(&client, &mut outcome).await {
             // Who ends the session gets the outcomes of what still ran, and is told what they lack.
             Err(Error::SessionEnded { fault: Fault::Stopped, .. }) => {
-                outcome.files_truncated = true;
-                outcome.add_notice(STOPPED);
+                outcome.lacks_files(STOPPED.to_owned());
                 Ok(())
             }
             fetched => fetched,
@@ -99,9 +103,9 @@ impl Copies {
         }
         let deleted = changes.deleted.into_iter().take(MAX_FILES);
         outcome.files.extend(deleted.map(|path| FileChange::deleted(to_path(path))));
-        outcome.files_truncated |= changes.truncated || !refused.is_empty();
+        outcome.files_truncated |= changes.truncated;
         if let Some(notice) = notice(&refused) {
-            outcome.add_notice(&notice);
+            outcome.lacks_files(notice);
         }
         Ok(())
     }
@@ -198,33 +202,27 @@ struct Found {
 
 enum Kind {
     Directory,
-    File,
+    /// Of so many bytes. What others add meanwhile is left out.
+    File(u64),
     Symlink(PathBuf),
 }
 
-/// Everything in the directory that can be copied: sockets, pipes and devices are left out.
+/// Everything in the directory that can be copied: sockets, pipes and devices are left out. Other sessions may have the
+/// directory too, and their code puts links in place of what is here at any moment.
 fn list(work_dir: &Path) -> Result<Vec<Found>, (PathBuf, io::Error)> {
     let mut found = Vec::new();
     let mut bytes = 0;
     let mut directories = VecDeque::from([PathBuf::new()]);
     while let Some(directory) = directories.pop_front() {
-        let place = work_dir.join(&directory);
-        let unreadable = |error| (place.clone(), error);
-        for entry in fs::read_dir(&place).map_err(unreadable)? {
-            let entry = entry.map_err(unreadable)?;
-            let path = directory.join(entry.file_name());
-            let metadata = entry.metadata().map_err(unreadable)?;
-            let kind = if metadata.is_dir() {
-                directories.push_back(path.clone());
-                Kind::Directory
-            } else if metadata.is_file() {
-                bytes += metadata.len();
-                Kind::File
-            } else if metadata.is_symlink() {
-                Kind::Symlink(fs::read_link(entry.path()).map_err(unreadable)?)
-            } else {
-                continue;
-            };
+        let unreadable = |error| (work_dir.join(&directory), error);
+        let opened = beneath::open_directory(work_dir, &directory).map_err(unreadable)?;
+        for (name, kind) in entries(&opened).map_err(unreadable)? {
+            let path = directory.join(name);
+            match kind {
+                Kind::Directory => directories.push_back(path.clone()),
+                Kind::File(size) => bytes += size,
+                Kind::Symlink(_) => {}
+            }
             found.push(Found { path, kind });
             if found.len() > MAX_FILES || bytes > MAX_BYTES {
                 let why = format!("it has more than {MAX_FILES} files or {} MiB", MAX_BYTES >> 20);
@@ -233,6 +231,35 @@ fn list(work_dir: &Path) -> Result<Vec<Found>, (PathBuf, io::Error)> {
         }
     }
     Ok(found)
+}
+
+fn entries(directory: &OwnedFd) -> io::Result<impl Iterator<Item = (OsString, Kind)>> {
+    let kind = |name: &CStr| -> io::Result<Option<Kind>> {
+        let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Some(Kind::Directory),
+            FileType::RegularFile => Some(Kind::File(stat.st_size as u64)),
+            FileType::Symlink => {
+                let target = readlinkat(directory, name, Vec::new())?;
+                Some(Kind::Symlink(OsString::from_vec(target.into_bytes()).into()))
+            }
+            _ => None,
+        })
+    };
+    let mut entries = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if ![&b"."[..], b".."].contains(&name.to_bytes())
+            && let Some(kind) = kind(name)?
+        {
+            entries.push((OsString::from_vec(name.to_bytes().to_vec()), kind));
+            if entries.len() > MAX_FILES {
+                break;
+            }
+        }
+    }
+    Ok(entries.into_iter())
 }
 
 fn not_sent(path: PathBuf, source: io::Error) -> Error {
@@ -253,10 +280,9 @@ async fn send_all(client: &Client, work_dir: &Path) -> Result<()> {
                 let target = ByteBuf::from(target.into_os_string().into_vec());
                 answers.add(name, Entry::Symlink { target }, 0).await?;
             }
-            Kind::File => {
-                let place = work_dir.join(&path);
-                let sent = send_file(&mut answers, name, place.clone()).await;
-                sent.map_err(|error| error.unwrap_or_else(|source| not_sent(place, source)))?;
+            Kind::File(size) => {
+                let sent = send_file(&mut answers, work_dir, &path, size).await;
+                sent.map_err(|error| error.unwrap_or_else(|source| not_sent(work_dir.join(&path), source)))?;
             }
         }
     }
@@ -266,13 +292,21 @@ async fn send_all(client: &Client, work_dir: &Path) -> Result<()> {
 /// The error of this host, or the session's.
 type SendError = Result<Error, io::Error>;
 
-async fn send_file(answers: &mut Answers<'_>, name: &[u8], place: PathBuf) -> Result<(), SendError> {
-    let (file, executable) = blocking(move || open(&place)).await.map_err(Err)?;
+async fn send_file(
+    answers: &mut Answers<'_>,
+    work_dir: &Path,
+    path: &Path,
+    size: u64,
+) -> Result<(), SendError> {
+    let name = path.as_os_str().as_bytes();
+    let (work_dir, path) = (work_dir.to_owned(), path.to_owned());
+    let (file, executable) = blocking(move || open(&work_dir, &path)).await.map_err(Err)?;
     let file = Arc::new(file);
     let mut offset = 0;
     loop {
         let source = Arc::clone(&file);
-        let contents = blocking(move || read_part(&source, offset)).await.map_err(Err)?;
+        let most = (PART as u64).min(size - offset) as usize;
+        let contents = blocking(move || read_part(&source, offset, most)).await.map_err(Err)?;
         let length = contents.len();
         // An empty file has one part too.
         if length > 0 || offset == 0 {
@@ -286,16 +320,16 @@ async fn send_file(answers: &mut Answers<'_>, name: &[u8], place: PathBuf) -> Re
     }
 }
 
-fn open(path: &Path) -> io::Result<(File, bool)> {
-    let file = File::open(path)?;
+fn open(work_dir: &Path, path: &Path) -> io::Result<(File, bool)> {
+    let file = beneath::open_file(work_dir, path)?;
     let executable = file.metadata()?.permissions().mode() & 0o100 != 0;
     Ok((file, executable))
 }
 
-fn read_part(file: &File, offset: u64) -> io::Result<Vec<u8>> {
-    let mut part = vec![0; PART];
+fn read_part(file: &File, offset: u64, most: usize) -> io::Result<Vec<u8>> {
+    let mut part = vec![0; most];
     let mut filled = 0;
-    while filled < PART {
+    while filled < most {
         match file.read_at(&mut part[filled..], offset + filled as u64)? {
             0 => break,
             length => filled += length,

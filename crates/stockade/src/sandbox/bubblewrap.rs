@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    env,
     ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
@@ -15,8 +14,9 @@ use super::{SandboxNetwork, View, installation};
 use crate::error::ASK_DOCTOR;
 
 const PROGRAM: &str = "bwrap";
-/// Where it is looked for first: what is on PATH may be anybody's.
-const USUAL_FOLDERS: &[&str] = &["/usr/bin", "/bin", "/usr/local/bin"];
+/// Where it is looked for, in root's folders alone: it is run outside of any sandbox, and blocks may have put one of their
+/// own into a folder of PATH.
+const USUAL_FOLDERS: &[&str] = &["/usr/bin", "/bin", "/usr/local/bin", "/run/current-system/sw/bin"];
 
 /// What every session gets of its own. Its first process is the runner, which no process in there can signal or trace;
 /// nothing in there can make namespaces, and so get capabilities, again.
@@ -82,10 +82,7 @@ enum Mounted<'a> {
 impl Bubblewrap {
     /// Finds it on this host.
     pub(crate) fn find() -> Option<Self> {
-        let usual = USUAL_FOLDERS.iter().map(PathBuf::from);
-        let path = env::var_os("PATH").unwrap_or_default();
-        let on_path = env::split_paths(&path).filter(|folder| folder.is_absolute());
-        let folders: Vec<PathBuf> = usual.chain(on_path).collect();
+        let folders: Vec<PathBuf> = USUAL_FOLDERS.iter().map(PathBuf::from).collect();
         installation::find(PROGRAM, &folders).map(|program| Self { program })
     }
 

@@ -29,8 +29,8 @@ pub(crate) use self::{
     bubblewrap::{Bubblewrap, remedy},
     landlock::{Applied, confinement},
     policy::report,
-    view::{Surroundings, View},
-    writable::Writable,
+    view::{Surroundings, View, check_way_to_work_dir},
+    writable::{Writable, place_of},
 };
 use crate::error::{Error, Result};
 
@@ -136,14 +136,15 @@ impl Sandbox {
         self
     }
 
-    /// Shows a file or directory, with all beneath it. An absolute path; the start fails when nothing is there.
+    /// Shows a file or directory, with all beneath it. An absolute path; the start fails when nothing is there, and when it
+    /// lies where the code can change files, which would choose what is shown.
     pub fn read_only(mut self, path: impl Into<PathBuf>) -> Self {
         self.read_only.push(path.into());
         self
     }
 
     /// Lets the code change a file or directory, with all beneath it. An absolute path; the start fails when nothing is
-    /// there.
+    /// there, and when it or the work_dir lies in what the code can change besides.
     pub fn read_write(mut self, path: impl Into<PathBuf>) -> Self {
         self.read_write.push(path.into());
         self

@@ -13,6 +13,8 @@ use super::{Applied, Limits, Sandbox, SandboxLevel, SandboxNetwork, View};
 pub struct SandboxPolicy {
     /// The level that was taken; `None` where a best effort came to nothing.
     pub level: Option<SandboxLevel>,
+    /// Stronger levels that [`SandboxLevel::Auto`] tried before, as controls, and why they were not taken.
+    pub passed_over: Vec<Degraded>,
     /// The network that the code has.
     pub network: SandboxNetwork,
     /// What holds, and by what.
@@ -85,6 +87,7 @@ pub(crate) fn report(
     degraded.extend(missing);
     SandboxPolicy {
         level: applied.map(|applied| applied.level),
+        passed_over: Vec::new(),
         network: sandbox.network,
         enforced: applied.map(|applied| enforced(sandbox, applied, groups, &degraded)).unwrap_or_default(),
         notes: applied.map(|applied| notes(applied.level, sandbox.network)).unwrap_or_default(),

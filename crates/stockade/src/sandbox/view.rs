@@ -13,7 +13,7 @@ use std::{
 use super::{
     Sandbox, SandboxNetwork, Writable,
     installation::{self, Homes, Shown},
-    secrets,
+    place_of, secrets,
 };
 use crate::error::{Error, Result};
 
@@ -70,6 +70,9 @@ const SYSTEMS_OWN: &[&str] = &[
     "/usr/lib64",
     "/usr/libx32",
     "/usr/libexec",
+    "/usr/local/bin",
+    "/usr/local/sbin",
+    "/usr/local/lib",
     "/bin",
     "/sbin",
     "/lib",
@@ -159,17 +162,18 @@ impl View {
         let writable = Writable::new(sandbox, workspace);
         let is_ours = |folder: &&PathBuf| writable.decides(folder).is_none();
         let folders: Vec<PathBuf> = surroundings.path.iter().filter(is_ours).cloned().collect();
+        let rustup = surroundings.rustup.as_ref().filter(is_ours).map(PathBuf::as_path);
         for program in &surroundings.programs {
             let Some(found) = installation::find(program, &folders) else { continue };
             let Ok(real) = found.canonicalize() else { continue };
-            if writable.root_of(&real).is_none() {
-                shown.add(&found, &real, &homes, surroundings.rustup.as_deref(), &system);
+            if writable.decides(&found).is_none() {
+                shown.add(&found, &real, &homes, rustup, &system);
             }
         }
         read_only.extend(shown.paths);
         if !sandbox.is_strict {
             let is_fine = |path: &&PathBuf| is_plain(path) && (path.is_file() || homes.allow(path));
-            for named in surroundings.named.iter().filter(is_fine) {
+            for named in surroundings.named.iter().filter(is_fine).filter(is_ours) {
                 show_where_it_lies(named, &mut read_only, &mut shown.links);
             }
         }
@@ -179,10 +183,11 @@ impl View {
         for path in sandbox.read_only.iter().chain(&sandbox.read_write) {
             require(path)?;
         }
+        refuse_what_is_theirs(sandbox, &writable)?;
         for path in &sandbox.read_only {
             show_where_it_lies(path, &mut read_only, &mut shown.links);
         }
-        let mut read_write = sandbox.read_write.clone();
+        let mut read_write: Vec<PathBuf> = sandbox.read_write.iter().map(|path| plain(path)).collect();
         read_write.push(workspace.to_owned());
         Ok(Self {
             workspace: workspace.to_owned(),
@@ -199,9 +204,9 @@ impl View {
         })
     }
 
-    /// Shows a file or directory, read-only.
+    /// Shows a file or directory, read-only. What blocks can change must not decide where it lies.
     pub(crate) fn show(&mut self, path: &Path) {
-        self.read_only.push(path.to_owned());
+        show_where_it_lies(path, &mut self.read_only, &mut self.links);
     }
 
     /// What is seen of a path of [`read_only`](Self::read_only) or beneath it: the path itself, or, where something
@@ -244,7 +249,7 @@ fn can_be_private(home: &Path) -> bool {
 fn show_where_it_lies(named: &Path, read_only: &mut Vec<PathBuf>, links: &mut Vec<(PathBuf, PathBuf)>) {
     let Ok(real) = named.canonicalize() else { return };
     let is_seen = |path: &Path| read_only.iter().any(|shown| path.starts_with(shown));
-    if real != named && !is_seen(named) {
+    if real != named && is_plain(named) && !is_seen(named) {
         links.push((named.to_owned(), real.clone()));
     }
     if !is_seen(&real) {
@@ -274,8 +279,10 @@ fn check_workspace(workspace: &Path, homes: &Homes) -> Result<()> {
             home.display()
         ));
     }
-    let system = SYSTEM.iter().chain([&ETC, &"/var/lib", &"/tmp", &"/home"]).map(Path::new);
-    match system.into_iter().find(|folder| folder.starts_with(workspace)) {
+    let system = SYSTEM.iter().chain(SYSTEMS_OWN).chain(&["/var/lib", "/tmp", "/home"]).map(Path::new);
+    // Private homes lie there, and what is run before there is a sandbox.
+    let temporary = env::temp_dir().canonicalize().unwrap_or_default();
+    match system.chain([temporary.as_path()]).find(|folder| folder.starts_with(workspace)) {
         Some(folder) => refused(format!(
             "can't be {shown}, for the code may change all that is in it, and {} is: choose another folder",
             folder.display()
@@ -289,13 +296,51 @@ fn is_plain(path: &Path) -> bool {
         && path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
 }
 
+/// A path without `..`.
+fn plain(path: &Path) -> PathBuf {
+    let real = || path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if is_plain(path) { path.to_owned() } else { real() }
+}
+
 fn require(path: &Path) -> Result<()> {
-    let why = match path.exists() {
-        true if is_plain(path) => return Ok(()),
-        true => format!("is to show {}, which has a `..` in it: name it without", path.display()),
-        false => format!("is to show {}, and nothing is there", path.display()),
-    };
+    if path.exists() {
+        return Ok(());
+    }
+    let why = format!("is to show {}, and nothing is there", path.display());
     Err(Error::InvalidOption { option: "sandbox", why })
+}
+
+/// Refuses to show, or to open for changes, what lies where blocks can change files. They may have put a link there to
+/// whatever they want to see, and would have it put back by the time it is looked at; and no read-only part of what they
+/// can change is one at every level.
+fn refuse_what_is_theirs(sandbox: &Sandbox, writable: &Writable) -> Result<()> {
+    let shown = sandbox.read_only.iter().map(|path| (path, writable.decides(path)));
+    let opened = sandbox.read_write.iter().map(|path| (path, writable.decides_way_to(path)));
+    let theirs = shown.chain(opened).find_map(|(path, root)| Some((path, root?)));
+    theirs.map_or(Ok(()), |(path, root)| {
+        let why = format!(
+            "is to show {}, and blocks can change what that is, for they can change what is in {}: leave it out, or choose \
+             one that lies elsewhere",
+            path.display(),
+            root.display()
+        );
+        Err(Error::InvalidOption { option: "sandbox", why })
+    })
+}
+
+/// Refuses a work_dir, which need not be there yet, whose place blocks can change: it is theirs whatever it leads to.
+pub(crate) fn check_way_to_work_dir(sandbox: &Sandbox, work_dir: &Path) -> Result<()> {
+    let work_dir =
+        place_of(work_dir).map_err(|source| Error::WorkDir { path: work_dir.to_owned(), source })?;
+    Writable::new(sandbox, &work_dir).decides_way_to(&work_dir).map_or(Ok(()), |root| {
+        let why = format!(
+            "can't be {}, for blocks can change what that is, as they can what is in {}: take that as the work_dir, or \
+             choose one that lies elsewhere",
+            work_dir.display(),
+            root.display()
+        );
+        Err(Error::InvalidOption { option: "work_dir", why })
+    })
 }
 
 fn without_repetition(paths: Vec<PathBuf>) -> Vec<PathBuf> {
@@ -363,9 +408,46 @@ mod tests {
         assert!(!shows(workspace.join("bin")));
         symlink(workspace.join("bin"), home.join("link")).expect("linked");
         assert!(!shows(home.join("link")), "a folder that leads there");
+        fs::create_dir(home.join("hop")).expect("made");
+        symlink(workspace.join("bin/tool"), home.join("hop/tool")).expect("linked");
+        assert!(!shows(home.join("hop")), "a program that is found by way of there");
+        fs::create_dir(home.join("rust")).expect("made");
+        fs::write(home.join("rust/rustup"), "").expect("written");
+        symlink(home.join("rust/rustup"), home.join("rust/tool")).expect("linked");
+        fs::set_permissions(home.join("rust/rustup"), PermissionsExt::from_mode(0o755)).expect("ours");
+        symlink(&secrets, workspace.join(".rustup")).expect("linked");
+        let shows_toolchains = |folder: PathBuf| {
+            let (path, rustup) = (vec![home.join("rust")], Some(folder.clone()));
+            let surroundings = Surroundings { path, rustup, ..surroundings(&home) };
+            let view = View::new(&Sandbox::default(), &workspace, &surroundings).expect("it makes sense");
+            view.read_only.contains(&folder)
+        };
+        assert!(!shows_toolchains(workspace.join(".rustup")), "toolchains");
+        assert!(shows_toolchains(home.join("secrets")), "toolchains of the user's");
         fs::create_dir(home.join("tools")).expect("made");
         symlink(secrets.join("run"), home.join("tools/tool")).expect("linked");
         assert!(shows(home.join("tools")), "what the user put there leads to an installation");
+    }
+
+    #[test]
+    fn what_a_variable_names_is_not_shown_where_blocks_can_change_it() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let home = folder.path().canonicalize().expect("it is there");
+        let (workspace, secret) = (home.join("project"), home.join("keys/secret"));
+        for made in [&workspace, &home.join("keys")] {
+            fs::create_dir_all(made).expect("made");
+        }
+        fs::write(&secret, "").expect("written");
+        symlink(&secret, workspace.join("ca.pem")).expect("linked");
+        symlink(workspace.join("ca.pem"), home.join("hop.pem")).expect("linked");
+        symlink(&secret, home.join("ca.pem")).expect("linked");
+        let shows = |named: PathBuf| {
+            let surroundings = Surroundings { named: vec![named], ..surroundings(&home) };
+            let view = View::new(&Sandbox::default(), &workspace, &surroundings).expect("it makes sense");
+            view.read_only.contains(&secret)
+        };
+        assert!(!shows(workspace.join("ca.pem")) && !shows(home.join("hop.pem")));
+        assert!(shows(home.join("ca.pem")), "what the user put there leads to the file");
     }
 
     #[test]
@@ -406,7 +488,18 @@ mod tests {
         for socket in ["/run", "/run/docker", "/run/user", "/run/user/1000"] {
             assert!(refused(socket, "/root").contains("daemons"), "{socket}");
         }
-        for systems in ["/etc/cron.d", "/boot", "/usr/bin", "/usr/lib/python3", "/var/lib", "/var"] {
+        let temporary = env::temp_dir().canonicalize().expect("it is there");
+        refused(temporary.to_str().expect("it is text"), "/root");
+        for systems in [
+            "/etc/cron.d",
+            "/boot",
+            "/usr/bin",
+            "/usr/lib/python3",
+            "/usr/local",
+            "/usr/local/bin",
+            "/var/lib",
+            "/var",
+        ] {
             refused(systems, "/root");
         }
         let homes = Homes::new(Some(Path::new("/home/ada")), "");

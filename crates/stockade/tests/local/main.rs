@@ -5,6 +5,7 @@ mod functions;
 mod host_death;
 mod inherited_environment;
 mod interpreters;
+mod planted;
 mod probe;
 mod runner_faults;
 mod runtimes;

@@ -3,9 +3,9 @@
 use std::{fs, io, time::Duration};
 
 use rustix::process::{Pid, Signal, getpid, kill_process};
-use stockade::{LocalCommandLineCodeExecutor, LocalCommandLineCodeExecutorBuilder, Session};
+use stockade::{LocalCommandLineCodeExecutor, LocalCommandLineCodeExecutorBuilder, SandboxLevel, Session};
 
-use crate::support::{eventually, output, sh};
+use crate::support::{eventually, need, output, sh};
 
 /// A session with these options.
 pub(crate) async fn start(builder: LocalCommandLineCodeExecutorBuilder) -> Session {
@@ -15,6 +15,13 @@ pub(crate) async fn start(builder: LocalCommandLineCodeExecutorBuilder) -> Sessi
 /// Without a sandbox: its processes and files are to be looked at from here.
 pub(crate) fn builder() -> LocalCommandLineCodeExecutorBuilder {
     LocalCommandLineCodeExecutor::builder().no_sandbox().timeout(Duration::from_secs(60))
+}
+
+/// The levels of the sandbox that this machine has the programs for.
+pub(crate) fn levels() -> Vec<SandboxLevel> {
+    let has_namespaces = need::has_program("bubblewrap", "bwrap", &["--version"]);
+    let namespaces = has_namespaces.then_some(SandboxLevel::Namespaces);
+    namespaces.into_iter().chain([SandboxLevel::Landlock]).collect()
 }
 
 /// A field of a process's status, as it is written there.

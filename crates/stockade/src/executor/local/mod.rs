@@ -11,10 +11,10 @@ mod sandboxed;
 
 use std::{
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     io,
     os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf, absolute},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -30,7 +30,7 @@ use crate::{
     error::{ASK_DOCTOR, Error, Result},
     functions, io_thread,
     options::{SessionOptions, session_setters},
-    sandbox::Writable,
+    sandbox::{Writable, check_way_to_work_dir, place_of},
     session::SessionInfo,
     virtual_env,
 };
@@ -113,8 +113,7 @@ impl LocalCommandLineCodeExecutorBuilder {
     /// missing, by `uv` where that is found and else by `python3 -m venv`.
     ///
     /// In a sandbox, blocks can't change one that lies outside of the work_dir and of what is `read_write`. One that
-    /// lies there is made in the sandbox, with the network that the code has. Blocks can't change it at the level of
-    /// namespaces, unless it is `read_write` itself or the work_dir; at that of Landlock they can.
+    /// lies there is theirs to change, as all that does, and is made in the sandbox, with the network that the code has.
     pub fn virtual_env(mut self, directory: impl Into<PathBuf>) -> Self {
         self.options.virtual_env = Some(directory.into());
         self
@@ -180,6 +179,9 @@ impl LocalCommandLineCodeExecutor {
     /// and [`Error::FunctionsLoad`].
     pub async fn start(&self) -> Result<Session> {
         let options = &self.options;
+        if let (Some(sandbox), Some(work_dir)) = (&options.sandbox, &options.work_dir) {
+            check_way_to_work_dir(sandbox, work_dir)?;
+        }
         let work_dir = WorkDir::open(options.work_dir.as_deref(), KIND, Ok)?;
         let variables = match &options.virtual_env {
             Some(directory) => self.virtual_env(directory, &work_dir.path).await?,
@@ -197,26 +199,23 @@ impl LocalCommandLineCodeExecutor {
     async fn virtual_env(&self, directory: &Path, work_dir: &Path) -> Result<Vec<virtual_env::Variable>> {
         let path = self.options.path();
         let writable = self.options.sandbox.as_ref().map(|sandbox| Writable::new(sandbox, work_dir));
-        let place = absolute(directory).unwrap_or_else(|_| directory.to_owned());
-        let root = writable.as_ref().and_then(|writable| writable.decides(&place));
-        if let (Some(writable), Some(_)) = (&writable, root) {
-            refuse_way_out(writable, directory, &place)?;
+        let mut place = place_of(directory).map_err(|error| virtual_env::failed(directory, &error))?;
+        let mut root = None;
+        if let Some((theirs, named)) = writable.as_ref().and_then(|writable| writable.beneath(&place)) {
+            // Links that lead there are not seen in the sandbox.
+            (root, place) = (Some(theirs), named);
+            refuse_way_out(directory, &place, theirs)?;
         }
-        if let Some(variables) = virtual_env::find(directory, path.clone())? {
+        if let Some(variables) = virtual_env::find(&place, path.clone())? {
             return Ok(variables);
         }
         let session = match (&self.options.sandbox, root) {
-            (Some(sandbox), Some(root)) => {
-                let session = self.start_to_make(sandbox, directory).await?;
-                let variables = virtual_env::prepare_inside(&session, directory, root, path).await;
-                session.stop().await?;
-                return variables;
-            }
-            _ => self.trusted(writable.as_ref()).start_plain(WorkDir::open(None, KIND, Ok)?).await?,
+            (Some(sandbox), Some(_)) => self.start_to_make(sandbox, &place).await?,
+            _ => self.start_trusted(writable.as_ref(), &place).await?,
         };
-        let variables = virtual_env::prepare(&session, directory, path).await;
+        let made = virtual_env::prepare(&session, &place, root, path).await;
         session.stop().await?;
-        variables
+        made
     }
 
     /// A session like that which is to come, but that it may change the environment.
@@ -224,32 +223,50 @@ impl LocalCommandLineCodeExecutor {
         if sandbox.limits.workspace_size.is_some() {
             let why =
                 "it is not there yet, and lies where blocks can change files, of which they have a copy";
-            return Err(virtual_env::not_made(directory, why));
+            let hint = format!(
+                "make it first with `python3 -m venv {}`, or choose a folder outside of the work_dir",
+                directory.display()
+            );
+            return Err(virtual_env::refused(directory, why.to_owned(), hint));
         }
         let options = Options { virtual_env: None, ..self.options.clone() };
         let work_dir = WorkDir::open(options.work_dir.as_deref(), KIND, Ok)?;
         sandboxed::start(&options, sandbox, work_dir).await
     }
 
-    /// This executor for what runs outside of the sandbox: it finds no programs where blocks can change them, and is
-    /// given no variables by which those could be told to load others.
-    fn trusted(&self, writable: Option<&Writable>) -> Self {
-        let mut options = self.options.clone();
+    /// A session outside of the sandbox: it finds no programs where blocks can change them, and is given no variable by
+    /// which programs could be told to load what lies there.
+    async fn start_trusted(&self, writable: Option<&Writable>, directory: &Path) -> Result<Session> {
+        let work_dir = WorkDir::open(None, KIND, Ok)?;
+        if writable.is_some_and(|writable| writable.decides(&work_dir.path).is_some()) {
+            let why =
+                "what would make it lies in the folder for temporary files, where blocks can change files";
+            let hint = "set TMPDIR to another folder, or make it first with `python3 -m venv`";
+            return Err(virtual_env::refused(directory, why.to_owned(), hint.to_owned()));
+        }
+        let (mut options, mut launch) =
+            (self.options.clone(), Launch::plain(&self.options.inherit_env, None));
         if let Some(writable) = writable {
             let path = match writable.without(&options.path()) {
                 path if path.is_empty() => virtual_env::DEFAULT_PATH.into(),
                 path => path,
             };
-            let loads = |name: &[u8]| name.starts_with(b"LD_") || name.starts_with(b"PYTHON");
-            options.session.env.retain(|(name, _)| !loads(name) && **name != *b"PATH");
+            launch.variables.retain(|(_, value)| !writable.is_named_in(value));
+            options.session.env.retain(|(_, value)| !writable.is_named_in(OsStr::from_bytes(value)));
             options.session.env.push((ByteBuf::from("PATH"), ByteBuf::from(path.into_encoded_bytes())));
             options.session.languages.clear();
         }
-        Self { options }
+        let trusted = Self { options };
+        trusted.start_launched(work_dir, launch).await
     }
 
     async fn start_plain(&self, work_dir: WorkDir) -> Result<Session> {
-        let launch = Launch::plain(&self.options.inherit_env, work_dir.temporary.clone());
+        let launch = Launch::plain(&self.options.inherit_env, None);
+        self.start_launched(work_dir, launch).await
+    }
+
+    async fn start_launched(&self, work_dir: WorkDir, mut launch: Launch) -> Result<Session> {
+        launch.kept.directories.extend(work_dir.temporary.clone());
         let session = connect(&self.options, &work_dir, launch, |spec| spec).await;
         let (client, ended) = session.map_err(|error| error.into_error(&work_dir.path))?;
         let info = SessionInfo::new(KIND, work_dir.path);
@@ -257,16 +274,15 @@ impl LocalCommandLineCodeExecutor {
     }
 }
 
-/// Refuses an environment that blocks can change the way to and that lies outside of where they can: a link would show
-/// them whatever it leads to.
-fn refuse_way_out(writable: &Writable, directory: &Path, place: &Path) -> Result<()> {
+/// Refuses an environment that blocks can change the way to and that lies outside of where they can: they would not see
+/// it.
+fn refuse_way_out(directory: &Path, place: &Path, root: &Path) -> Result<()> {
     match place.canonicalize() {
-        Ok(real) if writable.root_of(&real).is_none() => {
-            let why = format!(
-                "it lies where blocks can change files, and a symbolic link leads from there to {}: name that instead",
-                real.display()
-            );
-            Err(Error::VirtualEnv { path: directory.to_owned(), why })
+        Ok(real) if !real.starts_with(root) => {
+            let why =
+                "it lies where blocks can change files, and a symbolic link leads from there".to_owned();
+            let hint = format!("name {} instead, where the link leads", real.display());
+            Err(virtual_env::refused(directory, why, hint))
         }
         _ => Ok(()),
     }

@@ -1,23 +1,25 @@
 //! Starting a runner in a sandbox. Owns the choice of the level, and the rule that what was asked for holds or there is
 //! no session; what the sandbox consists of is the `sandbox` module's part.
 
-use std::{fmt::Write, io, path::Path, sync::Arc};
+use std::{ffi::OsStr, fmt::Write, io, path::Path, sync::Arc};
 
 use stockade_runner::wire::message::{Confined, Confinement, Refusal, SessionSpec};
 use tokio_util::sync::CancellationToken;
 
 use super::{ConnectError, KIND, Options, connect, runner::Launch};
 use crate::{
-    Degraded, Policy, Sandbox, SandboxLevel, Session,
+    Degraded, Policy, Sandbox, SandboxLevel, SandboxPolicy, Session,
     call::bytes,
     client::{Client, StartError},
+    environment,
     error::{ASK_DOCTOR, ELSEWHERE, Error, Result},
     executor::{
         control_group::{ControlGroup, GroupLimits},
         work_dir::{PrivateDirectory, WorkDir},
     },
-    sandbox::{self, Applied, Bubblewrap, Surroundings, View},
+    sandbox::{self, Applied, Bubblewrap, Surroundings, View, Writable, place_of},
     session::SessionInfo,
+    virtual_env,
 };
 
 /// Version managers look for their folder in the home unless a variable says where it is; at the level without
@@ -29,6 +31,10 @@ const MANAGERS: &[(&str, &str)] = &[
     ("ASDF_DATA_DIR", ".asdf"),
     ("RUSTUP_HOME", ".rustup"),
 ];
+
+/// By what variables of the dynamic loader begin. What they name may be the blocks', and bubblewrap and the shell before it
+/// are not confined: blocks get them from the runner instead.
+const LOADER: &str = "LD_";
 
 /// What tar takes for root, who may not give files to others here: what it does for everybody else.
 const TAR: &str = "TAR_OPTIONS";
@@ -66,7 +72,12 @@ pub(super) async fn start(options: &Options, sandbox: &Sandbox, work_dir: WorkDi
     let surroundings = Surroundings::new(&options.path(), options.programs());
     let mut view = View::new(sandbox, &work_dir.path, &surroundings)?;
     if let Some(directory) = &options.virtual_env {
-        view.show(&std::path::absolute(directory).unwrap_or_else(|_| directory.clone()));
+        let place = place_of(directory).map_err(|error| virtual_env::failed(directory, &error))?;
+        // One that lies where blocks can change files is seen as what else lies there. Another session's code may put a
+        // link in its place at any moment, so it is not shown by its name.
+        if Writable::new(sandbox, &work_dir.path).decides(&place).is_none() {
+            view.show(&place);
+        }
     }
     let mut start = Start { options, sandbox, work_dir: &work_dir, view, group: None, degraded: Vec::new() };
     start.limit()?;
@@ -74,7 +85,7 @@ pub(super) async fn start(options: &Options, sandbox: &Sandbox, work_dir: WorkDi
     let mut refused = Vec::new();
     for level in levels(sandbox.level) {
         match start.try_level(level).await? {
-            Tried::Started(started) => return start.session(Some(started)).await,
+            Tried::Started(started) => return start.session(Some(started), refused).await,
             Tried::Refused(why) => refused.push(why),
         }
     }
@@ -82,7 +93,7 @@ pub(super) async fn start(options: &Options, sandbox: &Sandbox, work_dir: WorkDi
         return Err(unavailable(&refused));
     }
     start.degraded.extend(refused.into_iter().map(Refused::into_degraded));
-    start.session(None).await
+    start.session(None, Vec::new()).await
 }
 
 fn levels(asked: SandboxLevel) -> Vec<SandboxLevel> {
@@ -219,6 +230,7 @@ impl Start<'_> {
     }
 
     fn spec(&self, spec: SessionSpec, confinement: Confinement, private: Option<&Path>) -> SessionSpec {
+        let spec = self.with_libraries(spec);
         SessionSpec {
             confinement: Some(confinement),
             concealed: true,
@@ -228,8 +240,19 @@ impl Start<'_> {
         }
     }
 
+    /// With what [`launch`](Self::launch) keeps from the programs before the runner.
+    fn with_libraries(&self, mut spec: SessionSpec) -> SessionSpec {
+        let inherited = environment::inherited(&self.options.inherit_env);
+        let libraries = inherited.into_iter().filter(|(name, _)| is_loaders(name));
+        let libraries = libraries.map(|(name, value)| (bytes(name), bytes(value)));
+        // What was set for the code comes last, and so holds.
+        spec.env.splice(..0, libraries);
+        spec
+    }
+
     fn launch(&self) -> Launch {
         let mut launch = Launch::plain(&self.options.inherit_env, self.work_dir.temporary.clone());
+        launch.variables.retain(|(name, _)| !is_loaders(name));
         launch.kept.group = self.group.clone();
         if rustix::process::geteuid().is_root() && !launch.has(TAR) {
             launch.set(TAR, "--no-same-owner --no-same-permissions");
@@ -274,18 +297,22 @@ impl Start<'_> {
     }
 
     /// The session; without a sandbox, where a best effort came to nothing.
-    async fn session(self, started: Option<Started>) -> Result<Session> {
+    async fn session(self, started: Option<Started>, passed_over: Vec<Refused>) -> Result<Session> {
         let groups = self.group.as_ref().map(|group| format!("control group ({})", group.version()));
         let (client, ended, applied) = match started {
             Some((client, ended, applied)) => (client, ended, Some(applied)),
             None => {
-                let connected = connect(self.options, self.work_dir, self.launch(), |spec| spec).await;
+                let connected =
+                    connect(self.options, self.work_dir, self.launch(), |spec| self.with_libraries(spec))
+                        .await;
                 let (client, ended) = connected.map_err(|error| error.into_error(&self.work_dir.path))?;
                 (client, ended, None)
             }
         };
         let policy =
             sandbox::report(self.sandbox, &self.view, applied.as_ref(), groups.as_deref(), self.degraded);
+        let passed_over = passed_over.into_iter().map(Refused::into_degraded).collect();
+        let policy = SandboxPolicy { passed_over, ..policy };
         let is_copied = policy.limits.workspace_size.is_some();
         let info = SessionInfo {
             policy: Policy { sandbox: Some(policy), ..Policy::default() },
@@ -294,6 +321,10 @@ impl Start<'_> {
         let session = Session::new(client, info, self.options.session.defaults(), ended);
         if is_copied { session.with_copies().await } else { Ok(session) }
     }
+}
+
+fn is_loaders(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(LOADER.as_bytes())
 }
 
 const HOME: &str = "home";
