@@ -3,6 +3,7 @@
 use std::{
     fs,
     os::unix::fs::{MetadataExt, chown},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use rustix::process::{Signal, geteuid};
@@ -17,6 +18,17 @@ use crate::{
 /// The one of this name in a list of containers.
 fn found<'a>(list: &'a Value, name: &str) -> Option<&'a Value> {
     list.as_array().expect("a list").iter().find(|container| container["name"] == name)
+}
+
+/// Who prunes removes what other tests have left, and one of them is to see that itself.
+fn alone_in_pruning() -> MutexGuard<'static, ()> {
+    static PRUNING: Mutex<()> = Mutex::new(());
+    PRUNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn prune(engine: &Engine) -> Value {
+    let _alone = alone_in_pruning();
+    engine.json("prune")
 }
 
 #[test]
@@ -212,7 +224,7 @@ fn container_of_a_living_run_is_listed_and_not_pruned() {
     let (place, name) = (Place::new(), name());
     let child = engine.started(&place, &name, &[]);
     let listed = engine.json("ps");
-    let pruned = engine.json("prune");
+    let pruned = prune(&engine);
     let is_there = engine.inspect(&name).is_some();
     let pid = child.id();
     signal(&child, Signal::INT);
@@ -244,7 +256,7 @@ fn containers_are_a_table_for_people() {
 #[test]
 fn container_that_a_run_left_behind_is_pruned() {
     let Some(engine) = Engine::find() else { return };
-    let name = name();
+    let (name, _alone) = (name(), alone_in_pruning());
     let ended = engine.ran(&Place::new(), &["--no-rm", "--name", &name, "-l", "sh", "-c", "true"]);
     assert_eq!(ended.status, Some(0), "{ended}");
     assert!(ended.stderr.contains(&format!("note: the container {name} stays")), "{ended}");
@@ -267,7 +279,7 @@ fn container_that_is_kept_is_gone_on_with() {
     };
     let first = run("echo installed > /opt/state; echo $$");
     let between = engine.inspect(&name);
-    let pruned = engine.json("prune");
+    let pruned = prune(&engine);
     let second = run("cat /opt/state");
     let after = engine.inspect(&name);
     if after.is_some() {

@@ -114,6 +114,8 @@ impl std::fmt::Display for Ended {
 macro_rules! assert_page {
     ($ended:expr, @$snapshot:literal) => {
         insta::with_settings!({filters => vec![
+            // With what fills its column up to the longest.
+            (r"\d+(\.\d+)? m?s {2,}", "[time]  "),
             (r"\d+(\.\d+)? m?s\b", "[time]"),
             (r"(/[\w.+-]+)+/tmp_code_[0-9a-f]{64}", "[dir]/tmp_code_[sha256]"),
             (r"tmp_code_[0-9a-f]{64}", "tmp_code_[sha256]"),
