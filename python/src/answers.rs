@@ -8,7 +8,8 @@ use pyo3::{
     types::{IntoPyDict, PyBytes, PyList, PyString, PyType},
 };
 use stockade::{
-    BlockOutcome, Change, CommandLineCodeResult, Error, Event, FileChange, LanguageReport, Output, PullProgress, Status, Stream,
+    BlockOutcome, Change, CommandLineCodeResult, Error, Event, FileChange, LanguageReport, Output,
+    PullProgress, Status, Stream,
 };
 
 use crate::errors;

@@ -51,7 +51,8 @@ pub(crate) fn invalid_option(py: Python<'_>, option: &str, why: &str) -> PyErr {
 
 /// The session is the parent's, and this is its forked child.
 pub(crate) fn of_another_process(py: Python<'_>) -> PyErr {
-    let sentence = "failed to use the session: it belongs to the process that started it, of which this is a fork";
+    let sentence =
+        "failed to use the session: it belongs to the process that started it, of which this is a fork";
     let arguments = (sentence, "session_ended", "make a new executor in this process");
     make(py, "SessionEndedError", arguments).unwrap_or_else(|failure| failure)
 }

@@ -16,7 +16,8 @@ use pyo3::{
     types::PyDict,
 };
 use stockade::{
-    BoxFuture, CodeBlock, CodeExecutor, Error, Event, LocalCommandLineCodeExecutor, RestartableExecutor, Session,
+    BoxFuture, CodeBlock, CodeExecutor, Error, Event, LocalCommandLineCodeExecutor, RestartableExecutor,
+    Session,
 };
 use tokio::sync;
 
@@ -159,7 +160,8 @@ impl Executor {
     /// The session as JSON.
     #[getter]
     fn info(&self, py: Python<'_>) -> PyResult<String> {
-        serde_json::to_string(self.session(py)?.info()).map_err(|error| PyRuntimeError::new_err(error.to_string()))
+        serde_json::to_string(self.session(py)?.info())
+            .map_err(|error| PyRuntimeError::new_err(error.to_string()))
     }
 
     #[getter]
@@ -174,9 +176,7 @@ impl Executor {
 
     fn languages(&self, py: Python<'_>) -> PyResult<Pending> {
         let executor = self.usable(py)?;
-        Ok(Pending::new(async move {
-            async { started(&executor).await?.languages().await }.await.into()
-        }))
+        Ok(Pending::new(async move { async { started(&executor).await?.languages().await }.await.into() }))
     }
 
     fn put_file(&self, py: Python<'_>, path: PathBuf, contents: Vec<u8>) -> PyResult<Pending> {
@@ -188,9 +188,7 @@ impl Executor {
 
     fn get_file(&self, py: Python<'_>, path: PathBuf) -> PyResult<Pending> {
         let executor = self.usable(py)?;
-        Ok(Pending::new(async move {
-            async { started(&executor).await?.get_file(path).await }.await.into()
-        }))
+        Ok(Pending::new(async move { async { started(&executor).await?.get_file(path).await }.await.into() }))
     }
 
     /// A call that is to be run, or listened to.
@@ -209,8 +207,11 @@ impl Executor {
     ) -> PyResult<Call> {
         let options = CallOptions {
             timeout: timeout.map(|Seconds(timeout)| timeout),
-            env: env.map(|env| options::pairs(&env)).transpose()
-                .map_err(|error| named(py, "env", error))?.unwrap_or_default(),
+            env: env
+                .map(|env| options::pairs(&env))
+                .transpose()
+                .map_err(|error| named(py, "env", error))?
+                .unwrap_or_default(),
             keep_going,
             merge_streams,
             backpressure,

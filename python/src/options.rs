@@ -20,8 +20,8 @@ use pyo3::{
 };
 use stockade::{
     BoxFuture, CodeBlock, CodeExecutor, DockerCommandLineCodeExecutor, DockerCommandLineCodeExecutorBuilder,
-    Functions, Language, LocalCommandLineCodeExecutor, ParseOptionError, PullProgress, Sandbox, SandboxNetwork,
-    Session, WorkspaceMode,
+    Functions, Language, LocalCommandLineCodeExecutor, ParseOptionError, PullProgress, Sandbox,
+    SandboxNetwork, Session, WorkspaceMode,
 };
 
 use crate::{answers, errors};
@@ -37,18 +37,20 @@ macro_rules! set {
 /// Options by their names, and what they are options of.
 pub(crate) struct Options<'py> {
     values: Bound<'py, PyDict>,
-    /// What stands before their names in a refusal: `sandbox.`.
-    of: &'static str,
+    /// Whether they are those of an option's value, whose refusal names that option.
+    nested: bool,
 }
 
 impl<'py> Options<'py> {
     pub(crate) fn new(values: Bound<'py, PyDict>) -> Self {
-        Self { values, of: "" }
+        Self { values, nested: false }
     }
 
     /// An option's value; `None` where it is not given.
     fn get<T: FromPyObjectOwned<'py>>(&self, name: &str) -> PyResult<Option<T>> {
-        let Some(value) = self.values.get_item(name)?.filter(|value| !value.is_none()) else { return Ok(None) };
+        let Some(value) = self.values.get_item(name)?.filter(|value| !value.is_none()) else {
+            return Ok(None);
+        };
         extract(&value).map(Some).map_err(|error| self.refused(name, error))
     }
 
@@ -79,13 +81,17 @@ impl<'py> Options<'py> {
     }
 
     fn invalid(&self, name: &str, why: &str) -> PyErr {
-        errors::invalid_option(self.values.py(), &format!("{}{name}", self.of), why)
+        if self.nested {
+            PyValueError::new_err(format!("{name} {why}"))
+        } else {
+            errors::invalid_option(self.values.py(), name, why)
+        }
     }
 
     fn refused(&self, name: &str, error: PyErr) -> PyErr {
         let py = self.values.py();
         if error.is_instance_of::<PyTypeError>(py) {
-            PyTypeError::new_err(format!("{}{name}: {}", self.of, error.value(py)))
+            PyTypeError::new_err(format!("{name}: {}", error.value(py)))
         } else if error.is_instance_of::<PyOverflowError>(py) {
             self.invalid(name, "must be a whole number that is not negative, and not too large")
         } else if error.is_instance_of::<PyValueError>(py) {
@@ -136,12 +142,15 @@ impl FromPyObject<'_, '_> for Block {
         let attribute = |name: &str| -> PyResult<String> {
             let attribute = value.getattr(name).map_err(|_| {
                 let kind = value.get_type();
-                PyTypeError::new_err(format!("a block must have `code` and `language`, and a {kind} has no `{name}`"))
+                PyTypeError::new_err(format!(
+                    "a block must have `code` and `language`, and {kind} has no `{name}`"
+                ))
             })?;
-            attribute.extract().map_err(|error: PyErr| match error.is_instance_of::<PyTypeError>(value.py()) {
-                true => PyTypeError::new_err(format!("a block's {name}: {}", error.value(value.py()))),
-                false => error,
-            })
+            let text = attribute.cast::<PyString>().map_err(|_| {
+                let kind = attribute.get_type();
+                PyTypeError::new_err(format!("a block's `{name}` must be a str, not {kind}"))
+            })?;
+            text.extract()
         };
         Ok(Self(CodeBlock::new(attribute("language")?, attribute("code")?)))
     }
@@ -170,7 +179,7 @@ macro_rules! from_object {
                     let parsed = text.to_cow()?.parse().map(Self);
                     return parsed.map_err(|why: ParseOptionError| PyValueError::new_err(why.to_string()));
                 }
-                let $options = Options { values: attributes(value, $class)?, of: concat!($class, ".") };
+                let $options = Options { values: attributes(value, $class)?, nested: true };
                 $made.map(Self)
             }
         }
@@ -209,7 +218,7 @@ impl FromPyObject<'_, '_> for LanguageOption {
     type Error = PyErr;
 
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        let options = Options { values: attributes(value, "Language")?, of: "Language." };
+        let options = Options { values: attributes(value, "Language")?, nested: true };
         let text = |name| Ok::<_, PyErr>(options.get::<String>(name)?.unwrap_or_default());
         let mut language = Language::new(text("name")?, text("extension")?);
         for alias in options.list::<String>("aliases")? {
@@ -253,7 +262,7 @@ impl FromPyObject<'_, '_> for SandboxOption {
     type Error = PyErr;
 
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        let options = Options { values: attributes(value, "Sandbox")?, of: "sandbox." };
+        let options = Options { values: attributes(value, "Sandbox")?, nested: true };
         let is_strict = options.get("_strict")?.unwrap_or(false);
         let mut sandbox = if is_strict { Sandbox::strict() } else { Sandbox::default() };
         if options.get("best_effort")?.unwrap_or(false) {
@@ -391,7 +400,9 @@ fn told(callback: Arc<Py<PyAny>>) -> impl Fn(PullProgress) {
     thread::spawn(move || {
         for progress in told {
             Python::try_attach(|py| {
-                if let Err(error) = answers::pull_progress(py, progress).and_then(|it| callback.call1(py, (it,))) {
+                if let Err(error) =
+                    answers::pull_progress(py, progress).and_then(|it| callback.call1(py, (it,)))
+                {
                     error.write_unraisable(py, Some(callback.bind(py)));
                 }
             });

@@ -43,7 +43,8 @@ fn handle() -> PyResult<Handle> {
         return Ok(runtime.handle().clone());
     }
     let mut builder = Builder::new_multi_thread();
-    let new = builder.worker_threads(1).max_blocking_threads(1).thread_name("stockade").enable_time().build()?;
+    let new =
+        builder.worker_threads(1).max_blocking_threads(1).thread_name("stockade").enable_time().build()?;
     let handle = new.handle().clone();
     // The parent's can't be shut down here: its threads are not.
     mem::forget(runtime.replace((process::id(), new)));
