@@ -23,9 +23,15 @@ mod _native {
     #[pymodule_export]
     use super::executor::{Call, CancellationToken, Events, Executor};
     #[pymodule_export]
-    use super::runtime::Pending;
+    use super::runtime::{Pending, at_exit};
 
     use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let at_exit = module.getattr("at_exit")?;
+        module.py().import("atexit")?.call_method1("register", (at_exit,)).map(drop)
+    }
 
     /// The code and the language of each fenced code block in a Markdown text.
     #[pyfunction]
