@@ -19,7 +19,7 @@ const REQUIREMENTS: &str = "requirements.txt";
 /// Builds the wheel in a fresh environment and runs the package's tests; `arguments` go to pytest.
 pub(crate) fn test(arguments: &[&str], variables: &[(&str, OsString)]) -> Result<(), String> {
     let environment = Environment::fresh()?;
-    environment.install_wheel()?;
+    environment.install_wheel("dev")?;
     let mut command = environment.command("pytest");
     command.args(arguments).envs(variables.iter().map(|(name, value)| (name, value)));
     run(&mut command, &format!("pytest {}", arguments.join(" ")))
@@ -28,14 +28,14 @@ pub(crate) fn test(arguments: &[&str], variables: &[(&str, OsString)]) -> Result
 /// Types by two checkers, the native part's by comparison with what is there, lints and formatting.
 pub(crate) fn check() -> Result<(), String> {
     let environment = Environment::existing_or_fresh()?;
-    environment.install_wheel()?;
+    environment.install_wheel("dev")?;
     let interpreter = environment.program("python");
     let interpreter = interpreter.to_string_lossy();
     for line in [
         "ruff format --check".to_owned(),
         "ruff check".to_owned(),
         "mypy stockade tests examples".to_owned(),
-        "stubtest --ignore-disjoint-bases stockade._native".to_owned(),
+        "stubtest stockade._native".to_owned(),
         format!("pyright --pythonpath {interpreter}"),
     ] {
         let mut words = line.split(' ');
@@ -43,6 +43,13 @@ pub(crate) fn check() -> Result<(), String> {
         run(environment.command(program).args(words), &line)?;
     }
     Ok(())
+}
+
+/// The interpreter of an environment with the package as it is released.
+pub(crate) fn for_benchmarks() -> Result<PathBuf, String> {
+    let environment = Environment::existing_or_fresh()?;
+    environment.install_wheel("release")?;
+    Ok(environment.program("python"))
 }
 
 /// A virtual environment with what the requirements ask for.
@@ -53,7 +60,8 @@ struct Environment {
 
 impl Environment {
     fn at_its_place() -> Result<Self, String> {
-        let program = env::current_exe().map_err(|error| format!("find the place of this program: {error}"))?;
+        let program =
+            env::current_exe().map_err(|error| format!("find the place of this program: {error}"))?;
         Ok(Self { folder: program.with_file_name("xtask-python") })
     }
 
@@ -77,13 +85,13 @@ impl Environment {
         if environment.program("stubtest").exists() { Ok(environment) } else { Self::fresh() }
     }
 
-    /// The wheel is built by the profile of the tests, and shares what is compiled with them.
-    fn install_wheel(&self) -> Result<(), String> {
+    /// Builds the wheel with a profile of cargo's, which is to be shared with what else is compiled, and installs it.
+    fn install_wheel(&self, profile: &str) -> Result<(), String> {
         let wheels = self.folder.join("wheels");
         if wheels.exists() {
             fs::remove_dir_all(&wheels).map_err(|error| format!("remove {}: {error}", wheels.display()))?;
         }
-        let line = format!("maturin build --quiet --locked --profile dev --out {}", wheels.display());
+        let line = format!("maturin build --quiet --locked --profile {profile} --out {}", wheels.display());
         let mut build = self.command("maturin");
         run(build.args(line.split(' ').skip(1)).arg("--interpreter").arg(self.program("python")), &line)?;
         let wheel = only_file(&wheels)?;
@@ -108,7 +116,8 @@ impl Environment {
 
 /// The program behind `python3`: a version manager's shim is slow, and no interpreter of an environment.
 fn interpreter() -> Result<PathBuf, String> {
-    let asked = ["-c", "import sys, ensurepip, venv; assert sys.version_info >= (3, 10); print(sys.executable)"];
+    let asked =
+        ["-c", "import sys, ensurepip, venv; assert sys.version_info >= (3, 10); print(sys.executable)"];
     for program in ["python3", "/usr/bin/python3"] {
         match output(Command::new(program).args(asked)) {
             Ok(path) => return Ok(PathBuf::from(path.trim_end())),
