@@ -164,6 +164,27 @@ def test_whatever_way_the_interpreter_exits_nothing_is_left(end: str, mark: Mark
     assert "Fatal" not in done.stderr
 
 
+WAITING = """
+import threading, time
+from stockade import CodeBlock
+from stockade.sync import LocalCommandLineCodeExecutor
+executor = LocalCommandLineCodeExecutor()
+executor.start()
+def again_and_again():
+    while True:
+        executor.execute_code_blocks([CodeBlock("true", "sh")])
+for wait in (again_and_again, lambda: executor.execute_code_blocks([CodeBlock("sleep 600", "sh")])):
+    threading.Thread(target=wait, daemon=True).start()
+executor.execute_code_blocks([CodeBlock("true", "sh")])
+"""
+
+
+def test_a_program_can_end_while_its_threads_wait() -> None:
+    done = python(WAITING)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert "panicked" not in done.stderr
+
+
 INTERRUPTED = """
 import asyncio, sys
 import stockade, stockade.sync
