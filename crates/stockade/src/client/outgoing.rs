@@ -4,6 +4,7 @@
 
 use std::{
     os::fd::OwnedFd,
+    process,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -27,16 +28,22 @@ pub(super) struct Outgoing {
     queue: mpsc::UnboundedSender<Message>,
     /// Frames that the writer has not written yet.
     queued: AtomicUsize,
+    /// A process that was forked has a copy of this, and of the socket. What drops it there would cancel our runs.
+    owner: u32,
 }
 
 impl Outgoing {
     pub(super) fn new(socket: Option<OwnedFd>) -> (Self, mpsc::UnboundedReceiver<Message>) {
         let (queue, messages) = mpsc::unbounded_channel();
-        (Self { socket: Mutex::new(socket), queue, queued: AtomicUsize::new(0) }, messages)
+        let socket = Mutex::new(socket);
+        (Self { socket, queue, queued: AtomicUsize::new(0), owner: process::id() }, messages)
     }
 
     /// Sends a frame. When the stream has ended nothing happens: its reader says so to everyone who waits.
     pub(super) fn send(&self, mut frame: Vec<u8>) {
+        if self.owner != process::id() {
+            return;
+        }
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(socket) = &*socket
             && self.queued.load(Ordering::Acquire) == 0
@@ -59,5 +66,28 @@ impl Outgoing {
     pub(super) fn close(&self) {
         *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let _ = self.queue.send(Message::Close);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{ErrorKind, Read},
+        os::unix::net::UnixStream,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_copy_of_it_in_a_forked_process_sends_nothing() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let (mut outgoing, _messages) = Outgoing::new(Some(ours.into()));
+        outgoing.send(b"own".to_vec());
+        outgoing.owner += 1;
+        outgoing.send(b"copy".to_vec());
+        let mut heard = Vec::new();
+        assert_eq!(theirs.read_to_end(&mut heard).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(heard, b"own");
     }
 }

@@ -1,0 +1,37 @@
+//! The native part of the Python package: options in, futures out. What Python people see is in `python/stockade`;
+//! what runs the code is the crate `stockade`. Owns the way between the two worlds, and nothing else.
+//!
+//! ```text
+//! executor    an executor, a call of it, and the events of a call
+//! options     what Python says, as the library's builders take it
+//! answers     what the library says, as the package's classes
+//! errors      what failed, as the package's exceptions
+//! runtime     waiting for the library's futures, by asyncio or by a thread, and in a forked process
+//! ```
+
+mod answers;
+mod errors;
+mod executor;
+mod options;
+mod runtime;
+
+use pyo3::prelude::*;
+
+/// The native part of `stockade`.
+#[pymodule]
+mod _native {
+    #[pymodule_export]
+    use super::executor::{Call, CancellationToken, Events, Executor};
+    #[pymodule_export]
+    use super::runtime::Pending;
+
+    use pyo3::prelude::*;
+
+    /// The code and the language of each fenced code block in a Markdown text.
+    #[pyfunction]
+    fn code_blocks(markdown: &str) -> Vec<(String, String)> {
+        let blocks = stockade::code_blocks(markdown).into_iter();
+        // Markdown is text, and so is what is cut out of it.
+        blocks.map(|block| (String::from_utf8_lossy(&block.code).into_owned(), block.language)).collect()
+    }
+}

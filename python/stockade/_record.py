@@ -1,0 +1,67 @@
+"""Values: what results, events and options are made of.
+
+Owns what `dataclass(frozen=True)` would give. That would take longer to import than all the rest of this package.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, ClassVar, NoReturn
+
+    from typing_extensions import dataclass_transform
+else:
+
+    def dataclass_transform(**_: object) -> Any:  # noqa: D103
+        return lambda cls: cls
+
+
+@dataclass_transform(frozen_default=True)
+class Record:
+    """A value: it can't be changed, and is equal to another of its class with the same in it.
+
+    A subclass says what is in it as a dataclass does.
+    """
+
+    __match_args__: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        """Takes the fields from the annotations."""
+        cls.__match_args__ = tuple(cls.__dict__.get("__annotations__", ()))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        fields = self.__match_args__
+        if len(args) > len(fields):
+            raise TypeError(f"{type(self).__name__} takes {len(fields)} arguments, not {len(args)}")
+        values = dict(zip(fields, args, strict=False))
+        for name, value in kwargs.items():
+            if name in values or name not in fields:
+                why = "twice" if name in values else "and has no such field"
+                raise TypeError(f"{type(self).__name__} was given {name!r} {why}")
+            values[name] = value
+        for name in fields:
+            if name not in values and not hasattr(type(self), name):
+                raise TypeError(f"{type(self).__name__} needs {name!r}")
+        self.__dict__.update(values)
+
+    def _asdict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__match_args__}
+
+    def __repr__(self) -> str:
+        # What was left at its default says nothing.
+        told = (name for name in self.__match_args__ if name in self.__dict__)
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in told)})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._asdict() == other._asdict()
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self._asdict().values()))
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} can't be changed: {name!r}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} can't be changed: {name!r}")

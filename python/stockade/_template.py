@@ -1,0 +1,312 @@
+"""What the executors that await and those that block have in common: their options, and what needs no waiting."""
+
+from __future__ import annotations
+
+import warnings
+
+from stockade import _native, functions
+from stockade.errors import InvalidOptionError
+from stockade.options import Sandbox
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import timedelta
+    from os import PathLike
+    from pathlib import Path
+    from typing import Any, Literal, NoReturn, TypeVar
+
+    from stockade.events import PullProgress
+    from stockade.options import DeviceRequest, Language, Ulimit, Volume
+
+    _Executor = TypeVar("_Executor", bound="Template")
+
+    Seconds = float | timedelta
+    StrPath = str | PathLike[str]
+
+
+class Template:
+    """An executor without a way to wait."""
+
+    _native: _native.Executor
+    _functions: tuple[functions.Function, ...]
+    _functions_module: str
+
+    def _make(
+        self,
+        make: Callable[[dict[str, Any]], _native.Executor],
+        options: dict[str, Any],
+        given: Iterable[functions.Function],
+        module: str,
+    ) -> None:
+        import keyword
+
+        if not isinstance(module, str):
+            raise TypeError(f"functions_module: must be a str, not {type(module).__name__}")
+        if not module.isidentifier() or keyword.iskeyword(module):
+            why = f"must be a Python identifier, not {module!r}"
+            raise InvalidOptionError(f"failed to configure the executor: functions_module {why}", "invalid_option")
+        if isinstance(given, str):
+            raise TypeError("functions: must be a list, not a single str")
+        self._functions = tuple(given)
+        self._functions_module = module
+        if self._functions:
+            options["functions"], options["packages"] = functions.module(self._functions)
+            options["functions_module"] = module
+        self._native = make(options)
+
+    @property
+    def functions_module(self) -> str:
+        """The name of the module from which blocks import the functions."""
+        return self._functions_module
+
+    def format_functions_for_prompt(self, template: str = functions.PROMPT) -> str:
+        """Tells a model of the functions, by their signatures and docstrings.
+
+        In the template `$module_name` stands for their module and `$functions` for their stubs.
+        """
+        if not self._functions:
+            return ""
+        return functions.format_for_prompt(self._functions, self._functions_module, template)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the session is and enforces: the object `session` of the command's JSON.
+
+        Raises:
+            NotStartedError: Before `start` and after `stop`.
+        """
+        import json
+
+        info: dict[str, Any] = json.loads(self._native.info)
+        return info
+
+    @property
+    def work_dir(self) -> Path:
+        """The absolute path of the workspace on this host.
+
+        Raises:
+            NotStartedError: Before `start` and after `stop`.
+        """
+        return self._native.work_dir
+
+    @property
+    def workspace(self) -> Path:
+        """The absolute path of the workspace where the code runs.
+
+        Raises:
+            NotStartedError: Before `start` and after `stop`.
+        """
+        return self._native.workspace
+
+    def __reduce__(self) -> NoReturn:
+        """Refuses to be pickled, for a session can't be."""
+        name = type(self).__name__
+        raise TypeError(f"a {name} can't be pickled or copied: make a new one where you need it")
+
+    def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
+        """Ends the session, and says that nobody did."""
+        # There is none where the options were refused.
+        native = getattr(self, "_native", None)
+        if native is not None and native.started:
+            warn(f"{self!r} was not stopped: its session ends now", ResourceWarning, source=self)
+
+
+class LocalTemplate(Template):
+    """Runs blocks on this host, as processes of this user, in a sandbox."""
+
+    def __init__(
+        self,
+        *,
+        timeout: Seconds = 60,
+        work_dir: StrPath | None = None,
+        virtual_env: StrPath | None = None,
+        sandbox: Sandbox | None = Sandbox(),  # noqa: B008
+        functions: Iterable[functions.Function] = (),
+        functions_module: str = "functions",
+        env: Mapping[str, str] | None = None,
+        inherit_env: Sequence[str] = (),
+        cleanup_temp_files: bool = True,
+        output_limit: int = 1 << 20,
+        keep_going: bool = False,
+        merge_streams: bool = False,
+        languages: Sequence[Language] = (),
+    ) -> None:
+        """Makes an executor; `start` starts its session.
+
+        Args:
+            timeout: How long each block may take, in seconds or as a `timedelta`.
+            work_dir: The directory in which blocks' files are saved and their processes run. It is made when it is
+                missing. By default each session has a temporary one, which is removed at its end.
+            virtual_env: A virtual environment whose `python` and `pip` Python and shell blocks get. It is made at
+                start when it is missing.
+            sandbox: What the code may see and do. `None` gives it all of this user's rights.
+            functions: Functions for the code to import: plain functions, their source, or AutoGen's
+                `FunctionWithRequirements`, whose packages are installed by pip at start.
+            functions_module: The module from which the code imports them.
+            env: Variables for the code.
+            inherit_env: Variables of this process that the code gets, beyond those that programs need to find
+                themselves. A name that ends in `*` stands for all that begin so, and `*` for all.
+            cleanup_temp_files: Whether the files of blocks that named none are removed after they have run.
+            output_limit: How many bytes are kept of each of a block's streams, half from its beginning and half from
+                its end: 64 MiB at most.
+            keep_going: Whether blocks after one that fails are run all the same.
+            merge_streams: Whether stdout and stderr share one pipe, so that their common order is exact.
+            languages: Languages beside those that are built in.
+
+        Raises:
+            InvalidOptionError: An option's value can't be used.
+        """
+        options = dict(
+            timeout=timeout,
+            work_dir=work_dir,
+            virtual_env=virtual_env,
+            sandbox=sandbox,
+            env=env,
+            inherit_env=inherit_env,
+            cleanup_temp_files=cleanup_temp_files,
+            output_limit=output_limit,
+            keep_going=keep_going,
+            merge_streams=merge_streams,
+            languages=languages,
+        )
+        self._make(_native.Executor.local, options, functions, functions_module)
+
+
+class DockerTemplate(Template):
+    """Runs blocks in a container, with Docker or Podman."""
+
+    def __init__(
+        self,
+        image: str = "python:3-slim",
+        *,
+        timeout: Seconds = 60,
+        work_dir: StrPath | None = None,
+        bind_dir: StrPath | None = None,
+        workspace: Literal["bind", "copy"] | None = None,
+        container_name: str | None = None,
+        auto_remove: bool = True,
+        stop_container: bool = True,
+        delete_tmp_files: bool = False,
+        init_command: str | None = None,
+        functions: Iterable[functions.Function] = (),
+        functions_module: str = "functions",
+        env: Mapping[str, str] | None = None,
+        extra_volumes: Sequence[Volume | str] = (),
+        extra_hosts: Mapping[str, str] | None = None,
+        device_requests: Sequence[DeviceRequest | str] = (),
+        daemon: str | None = None,
+        pull: Literal["missing", "always", "never"] = "missing",
+        on_pull: Callable[[PullProgress], object] | None = None,
+        platform: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        user: str | None = None,
+        memory: int | None = None,
+        cpus: float | None = None,
+        pids_limit: int | None = None,
+        shm_size: int | None = None,
+        ulimits: Sequence[Ulimit | str] = (),
+        network: str | None = None,
+        runtime: str | None = None,
+        read_only: bool = False,
+        cap_add: Sequence[str] = (),
+        cap_drop: Sequence[str] = (),
+        security_opt: Sequence[str] = (),
+        lockdown: bool = False,
+        output_limit: int = 1 << 20,
+        keep_going: bool = False,
+        merge_streams: bool = False,
+        languages: Sequence[Language] = (),
+    ) -> None:
+        """Makes an executor; `start` starts its session.
+
+        Args:
+            image: The image. Nothing is needed in it but `sh`, and what runs the blocks.
+            timeout: How long each block may take, in seconds or as a `timedelta`.
+            work_dir: The directory on this host whose files the blocks work with, at `/workspace` in the container.
+                It is made when it is missing. By default each session has a temporary one.
+            bind_dir: Where the daemon finds the work_dir on its own host, when that is another path than here.
+            workspace: How the work_dir gets into the container. By default it is mounted where the daemon shares this
+                host's files, and else copied, and what blocks create or change copied back.
+            container_name: The container's name; by default one is made up.
+            auto_remove: Whether the container is removed when it has ended.
+            stop_container: Whether the container ends with its session. If not it stays, and a later session of the
+                same `container_name` goes on in it.
+            delete_tmp_files: Whether the files of blocks that named none are removed after they have run.
+            init_command: A shell command that is run in the workspace at the start.
+            functions: Functions for the code to import: plain functions, their source, or AutoGen's
+                `FunctionWithRequirements`, whose packages are installed by pip at start.
+            functions_module: The module from which the code imports them.
+            env: Variables for the code.
+            extra_volumes: Directories of the daemon's host, or volumes, to be mounted.
+            extra_hosts: Names for the container's `/etc/hosts`, and their addresses.
+            device_requests: Devices, such as GPUs.
+            daemon: The daemon's address, as in `DOCKER_HOST`. By default that variable, the current Docker context
+                and the usual sockets are tried, Podman's too.
+            pull: When the image is pulled.
+            on_pull: Is told how a pull goes, on a thread of its own.
+            platform: The platform of the image where it has several: `linux/amd64`, `linux/arm64`.
+            labels: Labels for the container.
+            user: Whom the blocks run as: `name`, `uid`, `name:group` or `uid:gid` of the container; by default its
+                root. Files in the work_dir belong to its owner in any case.
+            memory: The most bytes of memory of all processes together, 6 MiB at least.
+            cpus: The most CPU time per time, in CPUs: `1.5`.
+            pids_limit: The most processes and threads, 16 at least, or 0 for no limit; 4096 by default.
+            shm_size: The size of `/dev/shm`, in bytes.
+            ulimits: Limits of every process.
+            network: The network: `none`, `bridge`, `host` or the name of one.
+            runtime: The container runtime: `runsc` (gVisor), `kata`.
+            read_only: Whether the image's files can't be changed. The workspace can.
+            cap_add: Capabilities that the container gets.
+            cap_drop: Capabilities that are taken from it.
+            security_opt: Security options of the daemon's.
+            lockdown: Denies the code all that blocks can do without: there is no network, no root, no capability, the
+                image's files can't be changed, and memory, CPUs and processes are limited.
+            output_limit: How many bytes are kept of each of a block's streams, half from its beginning and half from
+                its end: 64 MiB at most.
+            keep_going: Whether blocks after one that fails are run all the same.
+            merge_streams: Whether stdout and stderr share one pipe, so that their common order is exact.
+            languages: Languages beside those that are built in.
+
+        Raises:
+            InvalidOptionError: An option's value can't be used.
+        """
+        options = dict(
+            image=image,
+            timeout=timeout,
+            work_dir=work_dir,
+            bind_dir=bind_dir,
+            workspace=workspace,
+            container_name=container_name,
+            auto_remove=auto_remove,
+            stop_container=stop_container,
+            delete_tmp_files=delete_tmp_files,
+            init_command=init_command,
+            env=env,
+            extra_volumes=extra_volumes,
+            extra_hosts=extra_hosts,
+            device_requests=device_requests,
+            daemon=daemon,
+            pull=pull,
+            on_pull=on_pull,
+            platform=platform,
+            labels=labels,
+            user=user,
+            memory=memory,
+            cpus=cpus,
+            pids_limit=pids_limit,
+            shm_size=shm_size,
+            ulimits=ulimits,
+            network=network,
+            runtime=runtime,
+            read_only=read_only,
+            cap_add=cap_add,
+            cap_drop=cap_drop,
+            security_opt=security_opt,
+            lockdown=lockdown,
+            output_limit=output_limit,
+            keep_going=keep_going,
+            merge_streams=merge_streams,
+            languages=languages,
+        )
+        self._make(_native.Executor.docker, options, functions, functions_module)

@@ -1,0 +1,175 @@
+"""Executors for code that does not await: scripts, notebooks, threads.
+
+The classes and methods are those of `stockade`. Each method waits on its thread, while other threads go on; Ctrl-C ends
+what it waits for.
+
+>>> from stockade import CodeBlock
+>>> from stockade.sync import LocalCommandLineCodeExecutor
+>>> with LocalCommandLineCodeExecutor() as executor:
+...     result = executor.execute_code_blocks([CodeBlock("print(6 * 7)", "python")])
+>>> result.output
+'42\\n'
+"""
+
+from __future__ import annotations
+
+from stockade._template import DockerTemplate, LocalTemplate, Template
+from stockade.events import BlockOutput, Finished
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from types import TracebackType
+    from typing import Any, TypeVar
+
+    from stockade import _native
+    from stockade._template import Seconds, StrPath
+    from stockade.events import Event
+    from stockade.results import CommandLineCodeResult, LanguageReport
+
+    _Executor = TypeVar("_Executor", bound="CodeExecutor")
+
+__all__ = ["CodeExecutor", "DockerCommandLineCodeExecutor", "EventStream", "LocalCommandLineCodeExecutor"]
+
+
+class EventStream:
+    """The events of a call, as they happen. Whoever leaves it early ends the call."""
+
+    def __init__(self, executor: CodeExecutor, events: _native.Events) -> None:
+        # An executor that nobody holds ends its session.
+        self._executor = executor
+        self._events = events
+        self._told: list[Event] = []
+
+    def __iter__(self) -> EventStream:
+        return self
+
+    def __next__(self) -> Event:
+        if not self._told:
+            try:
+                self._told = self._events.next().wait()
+            except BaseException:
+                self._events.close()
+                raise
+            self._told.reverse()
+        if not self._told:
+            raise StopIteration
+        return self._told.pop()
+
+    def close(self) -> None:
+        """Ends the call, if it is not over."""
+        self._told = []
+        self._events.close()
+
+
+class CodeExecutor(Template):
+    """An executor whose methods wait. It runs blocks from `start` to `stop`, or in a `with`.
+
+    Calls can be under way at the same time, from several threads. Whatever is started ends with `stop`, with the
+    executor, or with this process.
+    """
+
+    def start(self) -> None:
+        """As `stockade.CodeExecutor.start`."""
+        self._native.start().wait()
+
+    def stop(self) -> None:
+        """As `stockade.CodeExecutor.stop`."""
+        self._native.stop().wait()
+
+    def restart(self) -> None:
+        """As `stockade.CodeExecutor.restart`."""
+        self._native.restart().wait()
+
+    def __enter__(self: _Executor) -> _Executor:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def execute_code_blocks(
+        self,
+        code_blocks: Iterable[Any],
+        cancellation_token: _native.CancellationToken | None = None,
+        *,
+        timeout: Seconds | None = None,
+        env: Mapping[str, str] | None = None,
+        keep_going: bool | None = None,
+        merge_streams: bool | None = None,
+        backpressure: bool | None = None,
+        on_output: Callable[[BlockOutput], object] | None = None,
+    ) -> CommandLineCodeResult:
+        """As `stockade.CodeExecutor.execute_code_blocks`.
+
+        The token can be cancelled by another thread. `on_output` is called on this one.
+        """
+        call = self._native.call(
+            code_blocks,
+            cancellation_token,
+            timeout=timeout,
+            env=env,
+            keep_going=keep_going,
+            merge_streams=merge_streams,
+            backpressure=backpressure,
+        )
+        if on_output is None:
+            return call.run().wait()
+        stream = EventStream(self, call.events())
+        try:
+            for event in stream:
+                if isinstance(event, BlockOutput):
+                    on_output(event)
+                elif isinstance(event, Finished):
+                    return event.result
+        finally:
+            stream.close()
+        raise AssertionError("the last event is the result")
+
+    def execute_stream(
+        self,
+        code_blocks: Iterable[Any],
+        cancellation_token: _native.CancellationToken | None = None,
+        *,
+        timeout: Seconds | None = None,
+        env: Mapping[str, str] | None = None,
+        keep_going: bool | None = None,
+        merge_streams: bool | None = None,
+        backpressure: bool | None = None,
+    ) -> EventStream:
+        """As `stockade.CodeExecutor.execute_stream`."""
+        call = self._native.call(
+            code_blocks,
+            cancellation_token,
+            timeout=timeout,
+            env=env,
+            keep_going=keep_going,
+            merge_streams=merge_streams,
+            backpressure=backpressure,
+        )
+        return EventStream(self, call.events())
+
+    def languages(self) -> list[LanguageReport]:
+        """As `stockade.CodeExecutor.languages`."""
+        return self._native.languages().wait()
+
+    def put_file(self, path: StrPath, contents: bytes | str) -> None:
+        """As `stockade.CodeExecutor.put_file`."""
+        self._native.put_file(path, contents.encode() if isinstance(contents, str) else contents).wait()
+
+    def get_file(self, path: StrPath) -> bytes:
+        """As `stockade.CodeExecutor.get_file`."""
+        return self._native.get_file(path).wait()
+
+
+class LocalCommandLineCodeExecutor(LocalTemplate, CodeExecutor):
+    """As `stockade.LocalCommandLineCodeExecutor`, for code that does not await."""
+
+
+class DockerCommandLineCodeExecutor(DockerTemplate, CodeExecutor):
+    """As `stockade.DockerCommandLineCodeExecutor`, for code that does not await."""
