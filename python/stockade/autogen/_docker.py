@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from stockade.autogen._shared import Function
 
-# Where the work_dir is in the container.
-WORKSPACE = "/workspace"
 NOT_RUNNING = "Container is not running. Must first be started with either start or a context manager."
 
 
@@ -149,7 +147,8 @@ class DockerCommandLineCodeExecutor(SharedExecutor, Component[DockerCommandLineC
         )
 
     def _on_this_host(self, file: Path, work_dir: Path) -> Path:
-        return work_dir / file.relative_to(WORKSPACE)
+        # As it was named, like AutoGen: relative where it was.
+        return work_dir / file.relative_to(work_dir.resolve())
 
     @property
     def work_dir(self) -> Path:
@@ -158,9 +157,15 @@ class DockerCommandLineCodeExecutor(SharedExecutor, Component[DockerCommandLineC
         Raises:
             RuntimeError: None was named, and nothing has started.
         """
-        if self._work_dir is None and self._temporary is None:
-            raise RuntimeError("Working directory not properly initialized")
-        return self._directory()
+        if self._work_dir is not None or self._temporary is not None:
+            return super()._directory()
+        if self._session is not None and self._is_started:
+            return self._session.work_dir
+        raise RuntimeError("Working directory not properly initialized")
+
+    def _directory(self) -> Path | None:
+        # A container that stays keeps its directory: a temporary one of Stockade's.
+        return super()._directory() if self._options["stop_container"] else self._work_dir
 
     @property
     def bind_dir(self) -> Path:

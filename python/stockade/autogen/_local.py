@@ -126,6 +126,11 @@ class LocalCommandLineCodeExecutor(SharedExecutor, Component[LocalCommandLineCod
         return _Local(**options, languages=[language])
 
     @property
+    def work_dir(self) -> Path:
+        """Where blocks are saved and run."""
+        return self._directory()
+
+    @property
     def cleanup_temp_files(self) -> bool:
         """Whether the files of blocks that named none are removed."""
         clean_up: bool = self._options["cleanup_temp_files"]

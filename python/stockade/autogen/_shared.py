@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import warnings
+from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -99,18 +100,18 @@ class SharedExecutor(CodeExecutor):
                 warnings.warn(text, DeprecationWarning, stacklevel=3)
             self._work_dir.mkdir(exist_ok=True, parents=True)
 
+    @abstractmethod
     def _make(self, work_dir: Path | str | None) -> Session:
         """Stockade's executor with these options."""
-        raise NotImplementedError
 
     def _on_this_host(self, file: Path, work_dir: Path) -> Path:
         """Where a block's file is."""
         return file
 
     @property
+    @abstractmethod
     def work_dir(self) -> Path:
         """The directory whose files the blocks work with."""
-        return self._directory()
 
     @property
     def timeout(self) -> int:
@@ -183,13 +184,17 @@ class SharedExecutor(CodeExecutor):
             raise
         self._is_started = True
 
-    def _directory(self) -> Path:
+    def _directory(self) -> Path | None:
         """The work_dir; when none was named, a temporary one until the stop."""
         if self._work_dir is not None:
             return self._work_dir
         if self._temporary is None:
             self._temporary = TemporaryDirectory(prefix="stockade-autogen-", ignore_cleanup_errors=True)
-        return Path(self._temporary.name)
+            # Whoever the code runs as may use it; who may not enter the one around it does not get there.
+            inner = Path(self._temporary.name, "work_dir")
+            inner.mkdir()
+            inner.chmod(0o777)
+        return Path(self._temporary.name, "work_dir")
 
     async def stop(self) -> None:
         """Ends all that blocks have started, and removes a temporary work_dir; nothing where none has started."""

@@ -34,7 +34,8 @@ def test_the_parameters_are_autogens_in_order_and_default_and_ours_are_keywords_
 
 @pytest.mark.parametrize("kind", NAMES)
 def test_all_that_autogens_classes_offer_is_offered(kind: str) -> None:
-    offered = [name for name in dir(Executors(AUTOGEN, kind).type) if not name.startswith("_")]
+    # Its `functions` is but a NotImplementedError.
+    offered = [name for name in dir(Executors(AUTOGEN, kind).type) if name != "functions" and name[0] != "_"]
     assert [name for name in offered if not hasattr(Executors(STOCKADE, kind).type, name)] == []
 
 
@@ -134,7 +135,7 @@ def test_a_context_without_its_fields_is_refused(our_local: Executors) -> None:
 
 @pytest.mark.parametrize(
     ("options", "named"),
-    [({"timeout": "1"}, "timeout"), ({"work_dir": 1}, "work_dir"), ({"functions": 1}, "functions")],
+    [({"timeout": "1"}, "timeout"), ({"work_dir": 1}, "work_dir"), ({"functions": [1]}, "functions")],
 )
 def test_a_wrong_type_is_a_type_error_that_names_the_argument(options: dict[str, Any], named: str) -> None:
     for kind in NAMES:

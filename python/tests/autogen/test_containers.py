@@ -83,7 +83,7 @@ async def test_a_container_that_was_kept_is_replaced_by_the_next_of_its_name(
         docker("kill", container_name)
     else:
         await executor.stop()
-    assert states_of(container_name) == ["exited"], "it can be looked into"
+    await asyncio.wait_for(state_of(container_name, "exited"), 30)
     async with docker_executors.running(**options) as again:
         result = await execute(again, ("sh", "echo hello"))
     assert result.output == "hello\n"
@@ -207,3 +207,9 @@ async def test_calls_can_be_under_way_at_once(docker_executors: Executors) -> No
     async with docker_executors.running() as executor:
         results = await asyncio.gather(*(execute(executor, ("sh", f"echo {number}")) for number in range(16)))
     assert [result.output for result in results] == [f"{number}\n" for number in range(16)]
+
+
+async def state_of(name: str, wanted: str) -> None:
+    """Waits until the daemon says so."""
+    while states_of(name) != [wanted]:
+        await asyncio.sleep(0.1)
