@@ -98,10 +98,10 @@ async def test_a_container_that_runs_is_not_taken_from_its_owner(our_docker: Exe
 
 
 async def test_without_stop_container_it_stays_and_the_next_goes_on_in_it(
-    our_docker: Executors, container_name: str
+    our_docker: Executors, container_name: str, tmp_path: Path
 ) -> None:
     # AutoGen's `stop` and context manager stop it all the same: the option is about the end of the program alone (0.7.5).
-    options = {"container_name": container_name, "stop_container": False}
+    options = {"container_name": container_name, "stop_container": False, "work_dir": tmp_path}
     async with our_docker.running(**options) as executor:
         await execute(executor, ("sh", "echo kept > /root/file"))
     assert states_of(container_name) == ["running"]
@@ -180,6 +180,12 @@ async def test_a_restart_ends_what_runs_and_keeps_the_work_dir(docker_executors:
         assert executor.work_dir == work_dir
     assert result.output.startswith("kept\n")
     assert "sleep 300" not in result.output
+
+
+async def test_a_container_that_is_kept_restarts(our_docker: Executors, container_name: str) -> None:
+    async with our_docker.running(container_name=container_name, auto_remove=False) as executor:
+        await executor.restart()
+        assert (await execute(executor, ("sh", "echo hello"))).output == "hello\n"
 
 
 async def test_two_starts_are_as_one(our_docker: Executors) -> None:
