@@ -25,7 +25,13 @@ mod _native {
     #[pymodule_export]
     use super::runtime::Pending;
 
-    use pyo3::prelude::*;
+    use pyo3::{prelude::*, wrap_pyfunction};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let shut_down = wrap_pyfunction!(super::runtime::shut_down, module)?;
+        module.py().import("atexit")?.call_method1("register", (shut_down,)).map(drop)
+    }
 
     /// The code and the language of each fenced code block in a Markdown text.
     #[pyfunction]

@@ -28,6 +28,9 @@ use crate::answers::Answer;
 /// How long a Ctrl-C may go unseen while a thread waits.
 const SIGNALS_ARE_LOOKED_FOR: Duration = Duration::from_millis(50);
 
+/// How long the end of the interpreter waits at most for threads of the runtime; they have next to nothing to do.
+const TIME_TO_SHUT_DOWN: Duration = Duration::from_secs(5);
+
 /// The runtime, and the process that it belongs to.
 static RUNTIME: Mutex<Option<(u32, Runtime)>> = Mutex::new(None);
 
@@ -49,6 +52,18 @@ fn handle() -> PyResult<Handle> {
     // The parent's can't be shut down here: its threads are not.
     mem::forget(runtime.replace((process::id(), new)));
     Ok(handle)
+}
+
+/// Ends the runtime, and waits for its threads to be through with Python: one that wants to go on there when the
+/// interpreter is taken down ends the whole process by an abort.
+#[pyfunction]
+pub(crate) fn shut_down(py: Python<'_>) {
+    match lock(&RUNTIME).take() {
+        Some((owner, runtime)) if owner == process::id() => {
+            py.detach(|| runtime.shutdown_timeout(TIME_TO_SHUT_DOWN))
+        }
+        of_the_parent => mem::forget(of_the_parent),
+    }
 }
 
 /// A value that belongs to the process which made it. Dropping it in a forked child must not end what the parent goes
