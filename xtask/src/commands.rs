@@ -45,7 +45,7 @@ pub(crate) fn bench(passed_on: &[&str]) -> Result<(), String> {
 /// Whether rows are asked for that run in containers: all are, unless some are named.
 fn wants_containers(rows: &[&str]) -> bool {
     let mut named = rows.iter().filter(|row| !row.starts_with('-')).peekable();
-    named.peek().is_none() || named.any(|row| row.starts_with("docker"))
+    named.peek().is_none() || named.any(|row| row.starts_with("docker") || *row == "autogen")
 }
 
 /// Where a file system in memory keeps temporary files. Blocks and their bare counterparts save files there, for

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from autogen_core import CancellationToken
 from autogen_core.code_executor import CodeBlock
+
 from stockade.autogen import LocalCommandLineCodeExecutor
 
 work_dir = Path("coding")

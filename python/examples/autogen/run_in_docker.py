@@ -5,6 +5,7 @@ from pathlib import Path
 
 from autogen_core import CancellationToken
 from autogen_core.code_executor import CodeBlock
+
 from stockade.autogen import DockerCommandLineCodeExecutor
 
 work_dir = Path("coding")

@@ -57,18 +57,19 @@ class DockerCommandLineCodeExecutor(SharedExecutor, Component[DockerCommandLineC
         image: The image. Nothing is needed in it but `sh`, and what runs the blocks.
         container_name: The container's name; by default one is made up.
         timeout: How long each block may take, in seconds.
-        work_dir: The directory on this host whose files the blocks work with; by default a temporary one, removed at
-            the stop.
+        work_dir: The directory on this host whose files the blocks work with; by default a temporary one,
+            removed at the stop.
         bind_dir: Where the daemon finds the work_dir on its own host, when that is another path than here.
         auto_remove: Whether the container is removed when it has ended.
-        stop_container: Whether the container ends at the stop. If not it stays, and the next executor with its name
-            goes on in it.
+        stop_container: Whether the container ends at the stop. If not it stays, and the next executor with
+            its name goes on in it.
         device_requests: Devices, such as GPUs: those of the docker package, or `stockade.DeviceRequest`.
         functions: Functions for the code to import.
         functions_module: The module that it imports them from.
         extra_volumes: What else to mount: `{"/home/user1": {"bind": "/mnt/vol2", "mode": "ro"}}`.
         extra_hosts: Names for the container's `/etc/hosts`, and their addresses.
-        init_command: A shell command that is run in the workspace at the start. When it fails, so does the start.
+        init_command: A shell command that is run in the workspace at the start. When it fails, so does the
+            start.
         delete_tmp_files: Whether the files of blocks that named none are removed.
         env: Variables for the code.
         user: Whom the blocks run as; the container's root by default.
@@ -110,7 +111,9 @@ class DockerCommandLineCodeExecutor(SharedExecutor, Component[DockerCommandLineC
         output_limit: int | None = None,
     ) -> None:
         self._is_named = container_name is not None
-        self.container_name = container_name if container_name is not None else f"autogen-code-exec-{uuid.uuid4()}"
+        self.container_name = (
+            container_name if container_name is not None else f"autogen-code-exec-{uuid.uuid4()}"
+        )
         # What AutoGen dumps as the bind_dir when none was named.
         self._bind_dir = None if bind_dir is None or bind_dir == work_dir else Path(bind_dir)
         self._device_requests = [_device_request(request) for request in device_requests or ()]
@@ -158,21 +161,21 @@ class DockerCommandLineCodeExecutor(SharedExecutor, Component[DockerCommandLineC
             RuntimeError: None was named, and nothing has started.
         """
         if self._work_dir is not None or self._temporary is not None:
-            return super()._directory()
+            return self._directory()
         if self._session is not None and self._is_started:
             return self._session.work_dir
         raise RuntimeError("Working directory not properly initialized")
 
-    def _directory(self) -> Path | None:
-        # A container that stays keeps its directory: a temporary one of Stockade's.
-        return super()._directory() if self._options["stop_container"] else self._work_dir
+    def _directory_of_session(self) -> Path | None:
+        # A container that stays keeps its directory: when none was named, a temporary one of Stockade's.
+        return self._directory() if self._options["stop_container"] else self._work_dir
 
     @property
     def bind_dir(self) -> Path:
         """Where the daemon finds the work_dir on its own host."""
         return self.work_dir if self._bind_dir is None else self._bind_dir
 
-    async def execute_code_blocks(  # noqa: D102 - as the base class says
+    async def execute_code_blocks(
         self, code_blocks: list[CodeBlock], cancellation_token: CancellationToken
     ) -> CommandLineCodeResult:
         if self._session is None:
@@ -239,5 +242,5 @@ def _device_request(request: Mapping[str, Any] | stockade.DeviceRequest) -> stoc
 
 
 def _as_docker_has_it(request: stockade.DeviceRequest) -> dict[str, Any]:
-    nothing = {"Driver": "", "Count": 0, "DeviceIDs": [], "Capabilities": [], "Options": {}}
+    nothing: dict[str, Any] = {"Driver": "", "Count": 0, "DeviceIDs": [], "Capabilities": [], "Options": {}}
     return {theirs: getattr(request, name) or nothing[theirs] for theirs, name in DEVICE_REQUEST.items()}

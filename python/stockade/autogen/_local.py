@@ -49,7 +49,7 @@ class LocalCommandLineCodeExecutorConfig(BaseModel):
 class LocalCommandLineCodeExecutor(SharedExecutor, Component[LocalCommandLineCodeExecutorConfig]):
     """Runs code on this machine: AutoGen's executor, on Stockade.
 
-    It needs no start: the first call is one. Without a `sandbox` the code can do what this user can, as at AutoGen.
+    It needs no start: the first call is one. Without a `sandbox` the code can do what this user can.
 
     Args:
         timeout: How long each block may take, in seconds.
@@ -60,8 +60,8 @@ class LocalCommandLineCodeExecutor(SharedExecutor, Component[LocalCommandLineCod
         virtual_env_context: A virtual environment, as `venv.EnvBuilder.ensure_directories` gives it.
         sandbox: What the code may see and do.
         env: Variables for the code.
-        inherit_env: Variables of this program for the code, beyond those that programs need to find themselves. `*`
-            at the end of a name stands for anything: `["*"]` is what AutoGen does.
+        inherit_env: Variables of this program for the code, beyond those that programs need to find
+            themselves. `*` at the end of a name stands for anything: `["*"]` is what AutoGen does.
         output_limit: How many bytes are kept of each of a block's streams.
 
     >>> from autogen_core import CancellationToken
@@ -95,9 +95,9 @@ class LocalCommandLineCodeExecutor(SharedExecutor, Component[LocalCommandLineCod
     ) -> None:
         if sandbox is None:
             warnings.warn(
-                "Using LocalCommandLineCodeExecutor may execute code on the local machine which can be unsafe. "
-                "For security, it is recommended to use DockerCommandLineCodeExecutor instead, or a sandbox: "
-                "LocalCommandLineCodeExecutor(sandbox=stockade.Sandbox()).",
+                "Using LocalCommandLineCodeExecutor may execute code on the local machine which can be "
+                "unsafe. For security, it is recommended to use DockerCommandLineCodeExecutor instead, or a "
+                "sandbox: LocalCommandLineCodeExecutor(sandbox=stockade.Sandbox()).",
                 UserWarning,
                 stacklevel=2,
             )
@@ -115,7 +115,7 @@ class LocalCommandLineCodeExecutor(SharedExecutor, Component[LocalCommandLineCod
         )
 
     def _make(self, work_dir: Path | str | None) -> stockade.LocalCommandLineCodeExecutor:
-        options = {**self._options, "work_dir": work_dir}
+        options: dict[str, Any] = {**self._options, "work_dir": work_dir}
         python = sys.executable
         if self._virtual_env is not None:
             python = os.path.abspath(self._virtual_env.env_exe)
@@ -136,7 +136,7 @@ class LocalCommandLineCodeExecutor(SharedExecutor, Component[LocalCommandLineCod
         clean_up: bool = self._options["cleanup_temp_files"]
         return clean_up
 
-    async def execute_code_blocks(  # noqa: D102 - as the base class says
+    async def execute_code_blocks(
         self, code_blocks: list[CodeBlock], cancellation_token: CancellationToken
     ) -> CommandLineCodeResult:
         try:
@@ -172,15 +172,14 @@ class LocalCommandLineCodeExecutor(SharedExecutor, Component[LocalCommandLineCod
 class _Local(stockade.LocalCommandLineCodeExecutor):
     """One that ends without a word when nobody stops it: AutoGen's need not be stopped."""
 
-    def __del__(self) -> None:
+    def __del__(self, *_: object) -> None:
         """Leaves the rest to the session's own end."""
 
 
-def _virtual_env(context: SimpleNamespace | None) -> VirtualEnvConfig | None:
+def _virtual_env(context: Any) -> VirtualEnvConfig | None:
     if context is None:
         return None
     try:
-        bin_path, env_exe = (os.fspath(getattr(context, name)) for name in ("bin_path", "env_exe"))
-    except (AttributeError, TypeError) as error:
+        return VirtualEnvConfig(bin_path=str(context.bin_path), env_exe=str(context.env_exe))
+    except AttributeError as error:
         raise TypeError(f"virtual_env_context must have bin_path and env_exe: {error}") from error
-    return VirtualEnvConfig(bin_path=bin_path, env_exe=env_exe)

@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     Session = stockade.LocalCommandLineCodeExecutor | stockade.DockerCommandLineCodeExecutor
 
 FUNCTION_PROMPT_TEMPLATE = """\
-You have access to the following user defined functions. They can be accessed from the module called `$module_name` by \
-their function names.
+You have access to the following user defined functions. They can be accessed from the module called \
+`$module_name` by their function names.
 
-For example, if there was a function called `foo` you could import it by writing `from $module_name import foo`
+For example, if there was a function called `foo` you could import it by writing \
+`from $module_name import foo`
 
 $functions"""
 
@@ -62,7 +63,7 @@ class CommandLineCodeResult(AutogenResult):
         blocks: The outcome of each block that was reached; this is Stockade's.
     """
 
-    blocks: list[stockade.BlockOutcome] = field(default_factory=list, repr=False)
+    blocks: list[stockade.BlockOutcome] = field(default_factory=list[stockade.BlockOutcome], repr=False)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -129,7 +130,8 @@ class SharedExecutor(CodeExecutor):
         """Tells a model of the functions that its code can import.
 
         Args:
-            prompt_template: What is said; `$module_name` stands for the module, `$functions` for stubs of them.
+            prompt_template: What is said; `$module_name` stands for the module, `$functions` for stubs of
+                them.
         """
         return format_for_prompt(self._options["functions"], self.functions_module, prompt_template)
 
@@ -171,7 +173,7 @@ class SharedExecutor(CodeExecutor):
 
     async def _start(self, cancellation_token: CancellationToken | None = None) -> None:
         if self._session is None:
-            self._session = self._make(self._directory())
+            self._session = self._make(self._directory_of_session())
         # Whoever else comes meanwhile waits for the same.
         starting = asyncio.ensure_future(self._session.start())
         if cancellation_token is not None and self._options["functions"]:
@@ -184,7 +186,7 @@ class SharedExecutor(CodeExecutor):
             raise
         self._is_started = True
 
-    def _directory(self) -> Path | None:
+    def _directory(self) -> Path:
         """The work_dir; when none was named, a temporary one until the stop."""
         if self._work_dir is not None:
             return self._work_dir
@@ -196,8 +198,11 @@ class SharedExecutor(CodeExecutor):
             inner.chmod(0o777)
         return Path(self._temporary.name, "work_dir")
 
+    def _directory_of_session(self) -> Path | None:
+        return self._directory()
+
     async def stop(self) -> None:
-        """Ends all that blocks have started, and removes a temporary work_dir; nothing where none has started."""
+        """Ends all that blocks have started, and removes a temporary work_dir; nothing before a start."""
         temporary, self._temporary = self._temporary, None
         try:
             await self._end_session()
@@ -216,7 +221,8 @@ def dumped(options: Mapping[str, Any]) -> dict[str, Any]:
     if options["functions"]:
         logging.info("Functions will not be included in serialized configuration")
     dumped = {name: value for name, value in options.items() if name != "functions" and value is not None}
-    if (sandbox := dumped.get("sandbox")) is not None:
+    sandbox: stockade.Sandbox | None = dumped.get("sandbox")
+    if sandbox is not None:
         dumped["sandbox"] = {name: _plain(value) for name, value in vars(sandbox).items()}
     return dumped
 
@@ -225,7 +231,7 @@ def _plain(value: Any) -> Any:
     """An option of a sandbox as JSON can have it."""
     if isinstance(value, timedelta):
         return value.total_seconds()
-    return [os.fspath(path) for path in value] if isinstance(value, list | tuple) else value
+    return list(map(os.fspath, value)) if isinstance(value, list | tuple) else value
 
 
 def text(path: Path | None) -> str | None:

@@ -39,7 +39,10 @@ def options_of(kind: str, directory: Path) -> dict[str, Any]:
         "bind_dir": directory / "bind",
         "auto_remove": False,
         "stop_container": False,
-        "extra_volumes": {"/data": {"bind": "/mnt/data", "mode": "ro"}, "volume": {"bind": "/mnt/volume", "mode": "rw"}},
+        "extra_volumes": {
+            "/data": {"bind": "/mnt/data", "mode": "ro"},
+            "volume": {"bind": "/mnt/volume", "mode": "rw"},
+        },
         "extra_hosts": {"docker.internal": "host-gateway"},
         "init_command": "true",
         "delete_tmp_files": True,
@@ -54,7 +57,9 @@ def test_they_are_components(executors: Executors) -> None:
 
 def test_the_provider_is_the_module_that_programs_import(executors: Executors) -> None:
     model = executors.make().dump_component()
-    package = "stockade.autogen" if not executors.is_reference else f"autogen_ext.code_executors.{executors.kind}"
+    package = (
+        "stockade.autogen" if not executors.is_reference else f"autogen_ext.code_executors.{executors.kind}"
+    )
     assert model.provider == f"{package}.{NAMES[executors.kind]}"
     assert (model.component_type, model.version, model.label) == ("code_executor", 1, NAMES[executors.kind])
     assert model.description
@@ -109,9 +114,16 @@ def test_device_requests_come_back(count: int) -> None:
     from docker.types import DeviceRequest
 
     request = DeviceRequest(
-        driver="nvidia", count=count, device_ids=[], capabilities=[["gpu", "compute"]], options={"key": "value"}
+        driver="nvidia",
+        count=count,
+        device_ids=[],
+        capabilities=[["gpu", "compute"]],
+        options={"key": "value"},
     )
-    assert "device_requests" not in Executors(AUTOGEN, "docker").make(device_requests=[request]).dump_component().config
+    assert (
+        "device_requests"
+        not in Executors(AUTOGEN, "docker").make(device_requests=[request]).dump_component().config
+    )
     executor = Executors(STOCKADE, "docker").make(device_requests=[request])
     config = executor.dump_component().config
     assert config["device_requests"] == [dict(request)]
@@ -133,7 +145,9 @@ def an_unused_function() -> None:
     pass
 
 
-def test_functions_are_not_dumped_and_that_is_logged(executors: Executors, caplog: Any, tmp_path: Path) -> None:
+def test_functions_are_not_dumped_and_that_is_logged(
+    executors: Executors, caplog: Any, tmp_path: Path
+) -> None:
     with caplog.at_level(logging.INFO):
         config = executors.make(functions=[an_unused_function], work_dir=tmp_path).dump_component().config
     assert "functions" not in config

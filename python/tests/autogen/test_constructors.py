@@ -54,7 +54,7 @@ def test_local_options_can_be_given_by_position(local: Executors, tmp_path: Path
 
 @pytest.mark.parametrize("timeout", [0, -1, 0.5])
 def test_a_timeout_below_a_second_is_refused(executors: Executors, timeout: float) -> None:
-    with pytest.raises(ValueError, match="Timeout must be greater than or equal to 1."):
+    with pytest.raises(ValueError, match=r"Timeout must be greater than or equal to 1\."):
         executors.make(timeout=timeout)
 
 
@@ -70,7 +70,9 @@ def test_a_functions_module_is_an_identifier(executors: Executors, name: str) ->
 
 
 def test_local_warns_that_it_runs_on_this_machine(local: Executors) -> None:
-    with pytest.warns(UserWarning, match="may execute code on the local machine which can be unsafe") as given:
+    with pytest.warns(
+        UserWarning, match="may execute code on the local machine which can be unsafe"
+    ) as given:
         local.type()
     assert [warning.filename for warning in given] == [__file__], "it points at whoever made the executor"
 
@@ -85,10 +87,14 @@ def test_docker_and_a_sandboxed_local_one_warn_of_nothing() -> None:
         Executors(STOCKADE, "local").type(sandbox=Sandbox())
 
 
-def test_the_current_directory_as_work_dir_is_deprecated(executors: Executors, monkeypatch: Any, tmp_path: Path) -> None:
+def test_the_current_directory_as_work_dir_is_deprecated(
+    executors: Executors, monkeypatch: Any, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     for spelling in (".", Path("."), str(tmp_path)):
-        with pytest.warns(DeprecationWarning, match=re.escape("Using the current directory as work_dir is deprecated.")):
+        with pytest.warns(
+            DeprecationWarning, match=re.escape("Using the current directory as work_dir is deprecated.")
+        ):
             executors.make(work_dir=spelling)
 
 
@@ -116,7 +122,11 @@ def test_dockers_defaults_are_autogens() -> None:
         executor = Executors(package, "docker").make()
         config = executor.dump_component().config
         assert config["image"] == "python:3-slim"
-        assert (config["auto_remove"], config["stop_container"], config["delete_tmp_files"]) == (True, True, False)
+        assert (config["auto_remove"], config["stop_container"], config["delete_tmp_files"]) == (
+            True,
+            True,
+            False,
+        )
         assert executor.container_name.startswith("autogen-code-exec-")
 
 

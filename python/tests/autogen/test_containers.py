@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ NOT_RUNNING = "Container is not running. Must first be started with either start
 
 async def test_running_blocks_needs_a_start(docker_executors: Executors) -> None:
     executor = docker_executors.make()
-    with pytest.raises(ValueError, match=NOT_RUNNING):
+    with pytest.raises(ValueError, match=re.escape(NOT_RUNNING)):
         await execute(executor, ("sh", "echo hello"))
-    with pytest.raises(ValueError, match=NOT_RUNNING):
+    with pytest.raises(ValueError, match=re.escape(NOT_RUNNING)):
         await executor.restart()
     await executor.stop()
 
@@ -26,7 +27,7 @@ async def test_running_blocks_needs_a_start(docker_executors: Executors) -> None
 async def test_running_blocks_after_the_stop_needs_a_start_again(docker_executors: Executors) -> None:
     async with docker_executors.running() as executor:
         pass
-    with pytest.raises(ValueError, match=NOT_RUNNING):
+    with pytest.raises(ValueError, match=re.escape(NOT_RUNNING)):
         await execute(executor, ("sh", "echo hello"))
 
 
@@ -52,20 +53,23 @@ async def test_a_temporary_work_dir_goes_with_the_stop(docker_executors: Executo
 async def test_without_a_daemon_the_start_says_so(package: str, monkeypatch: Any, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
     executor = Executors(package, "docker").make()
-    with pytest.raises(RuntimeError, match="(?i)docker"):
+    with pytest.raises(RuntimeError, match=r"(?i)docker"):
         await executor.start()
 
 
 async def test_an_image_that_cannot_be_had_fails_the_start(our_docker: Executors) -> None:
-    # AutoGen lets the docker package's APIError escape, which tells of neither the image nor the registry (0.7.5).
+    # AutoGen lets the docker package's APIError escape, which tells of neither the image nor the registry
+    # (0.7.5).
     executor = our_docker.make(image="stockade-test/no-such-image:latest")
     with pytest.raises(RuntimeError, match="stockade-test/no-such-image"):
         await executor.start()
-    with pytest.raises(ValueError, match=NOT_RUNNING):
+    with pytest.raises(ValueError, match=re.escape(NOT_RUNNING)):
         await execute(executor, ("sh", "echo hello"))
 
 
-async def test_the_container_has_the_name_that_was_asked_for(docker_executors: Executors, container_name: str) -> None:
+async def test_the_container_has_the_name_that_was_asked_for(
+    docker_executors: Executors, container_name: str
+) -> None:
     async with docker_executors.running(container_name=container_name) as executor:
         assert executor.container_name == container_name
         assert states_of(container_name) == ["running"]
@@ -89,7 +93,9 @@ async def test_a_container_that_was_kept_is_replaced_by_the_next_of_its_name(
     assert result.output == "hello\n"
 
 
-async def test_a_container_that_runs_is_not_taken_from_its_owner(our_docker: Executors, container_name: str) -> None:
+async def test_a_container_that_runs_is_not_taken_from_its_owner(
+    our_docker: Executors, container_name: str
+) -> None:
     # AutoGen removes it by force, whoever's it is (0.7.5).
     async with our_docker.running(container_name=container_name) as owner:
         with pytest.raises(RuntimeError, match=container_name):
@@ -100,7 +106,8 @@ async def test_a_container_that_runs_is_not_taken_from_its_owner(our_docker: Exe
 async def test_without_stop_container_it_stays_and_the_next_goes_on_in_it(
     our_docker: Executors, container_name: str, tmp_path: Path
 ) -> None:
-    # AutoGen's `stop` and context manager stop it all the same: the option is about the end of the program alone (0.7.5).
+    # AutoGen's `stop` and context manager stop it all the same: the option is about the end of the program
+    # alone (0.7.5).
     options = {"container_name": container_name, "stop_container": False, "work_dir": tmp_path}
     async with our_docker.running(**options) as executor:
         await execute(executor, ("sh", "echo kept > /root/file"))
@@ -110,7 +117,9 @@ async def test_without_stop_container_it_stays_and_the_next_goes_on_in_it(
 
 
 async def test_the_init_command_runs_in_the_workspace(docker_executors: Executors, tmp_path: Path) -> None:
-    async with docker_executors.running(work_dir=tmp_path, init_command="pwd > at; echo x > /tmp/made") as executor:
+    async with docker_executors.running(
+        work_dir=tmp_path, init_command="pwd > at; echo x > /tmp/made"
+    ) as executor:
         # AutoGen does not wait for its end.
         result = await execute(executor, ("sh", "while ! [ -e /tmp/made ]; do sleep 0.1; done; cat at"))
     assert result.output == "/workspace\n"
@@ -125,7 +134,9 @@ async def test_an_init_command_that_fails_is_told(docker_executors: Executors) -
             await docker_executors.make(init_command="no-such-command").start()
 
 
-async def test_volumes_and_hosts_are_as_dockers_package_takes_them(docker_executors: Executors, tmp_path: Path) -> None:
+async def test_volumes_and_hosts_are_as_dockers_package_takes_them(
+    docker_executors: Executors, tmp_path: Path
+) -> None:
     for name in ("read", "write"):
         (tmp_path / name).mkdir()
     (tmp_path / "read" / "file").write_text("given\n")
@@ -151,13 +162,17 @@ async def test_volumes_and_hosts_are_as_dockers_package_takes_them(docker_execut
 async def test_devices_that_the_daemon_lacks_fail_the_start(docker_executors: Executors) -> None:
     from docker.types import DeviceRequest
 
-    executor = docker_executors.make(device_requests=[DeviceRequest(driver="no-such-driver", capabilities=[["gpu"]])])
+    executor = docker_executors.make(
+        device_requests=[DeviceRequest(driver="no-such-driver", capabilities=[["gpu"]])]
+    )
     # APIError at AutoGen: the daemon is asked, and has none.
-    with pytest.raises(Exception, match="(?s)device driver.*no-such-driver"):
+    with pytest.raises(Exception, match=r"(?s)device driver.*no-such-driver"):
         await executor.start()
 
 
-async def test_the_bind_dir_is_where_the_daemon_finds_the_work_dir(docker_executors: Executors, tmp_path: Path) -> None:
+async def test_the_bind_dir_is_where_the_daemon_finds_the_work_dir(
+    docker_executors: Executors, tmp_path: Path
+) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     there.mkdir()
     here.symlink_to(there)
@@ -197,8 +212,8 @@ async def test_two_starts_are_as_one(our_docker: Executors) -> None:
 
 
 async def test_a_stop_takes_no_ten_seconds(our_docker: Executors) -> None:
-    # AutoGen's takes ten, for the container's first process is a shell that ignores TERM (0.7.5). How long ours takes
-    # is measured by the benchmarks; here it is told from ten.
+    # AutoGen's takes ten, for the container's first process is a shell that ignores TERM (0.7.5). How long
+    # ours takes is measured by the benchmarks; here it is told from ten.
     executor = our_docker.make()
     await executor.start()
     await execute(executor, ("sh", "trap '' TERM; sleep 300 >/dev/null 2>&1 &"))

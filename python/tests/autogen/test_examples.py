@@ -1,4 +1,4 @@
-"""The examples of AutoGen's documentation, moved over by the import: they run, and with AutoGen's import too."""
+"""The examples of AutoGen's documentation, moved over by the import. They run with AutoGen's import too."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ import pytest
 from .conftest import AUTOGEN, MODULES, STOCKADE, docker, require
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "autogen"
-HELLO = r"CommandLineCodeResult\(exit_code=0, output='Hello, World!\\n', code_file='%stmp_code_[0-9a-f]+\.%s'\)\n"
+HELLO = (
+    r"CommandLineCodeResult\(exit_code=0, output='Hello, World!\\n', code_file='%stmp_code_[0-9a-f]+\.%s'\)\n"
+)
 
 
 def run(name: str, package: str, directory: Path, image: str = "") -> str:
@@ -33,7 +35,11 @@ def run(name: str, package: str, directory: Path, image: str = "") -> str:
     program = directory / name
     program.write_text(source)
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", name], cwd=directory, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        [sys.executable, "-W", "ignore", name],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -53,7 +59,9 @@ def test_the_docker_example_runs(package: str, image: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("package", [AUTOGEN, STOCKADE])
-def test_the_example_with_a_virtual_env_runs(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_with_a_virtual_env_runs(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # An index with a package of that name, so that no network is needed.
     index = tmp_path / "index" / "matplotlib"
     index.mkdir(parents=True)
@@ -61,8 +69,12 @@ def test_the_example_with_a_virtual_env_runs(package: str, tmp_path: Path, monke
     (index / "index.html").write_text(f'<a href="{wheel}">{wheel}</a>')
     with zipfile.ZipFile(index / wheel, "w") as archive:
         archive.writestr("matplotlib.py", "")
-        archive.writestr("matplotlib-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: matplotlib\nVersion: 1.0\n")
-        archive.writestr("matplotlib-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            "matplotlib-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: matplotlib\nVersion: 1.0\n"
+        )
+        archive.writestr(
+            "matplotlib-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         archive.writestr("matplotlib-1.0.dist-info/RECORD", "")
     monkeypatch.setenv("PIP_INDEX_URL", index.parent.as_uri())
     run("run_in_a_virtual_env.py", package, tmp_path)
@@ -74,7 +86,9 @@ def test_the_example_in_a_container_starts_a_sibling(image: str, tmp_path: Path)
     # The socket is where the documentation has it, and this interpreter's packages fit the image's.
     socket = Path("/var/run/docker.sock")
     require("docker-socket", socket.exists() and stat.S_ISSOCK(socket.stat().st_mode))
-    version = docker("run", "--rm", image, "python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])")
+    version = docker(
+        "run", "--rm", image, "python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"
+    )
     require(f"python{version}", version == sysconfig.get_python_version())
     app, packages = tmp_path / "app", sysconfig.get_path("purelib")
     app.mkdir()

@@ -30,7 +30,7 @@ LEAVES_A_CHILD = f"import os, time\nif os.fork() == 0:{LIVES_ON.replace(chr(10),
 
 
 async def assert_no_beat(work_dir: Path) -> None:
-    """Nothing touches the file any more: it is removed until it stays away, which a living process prevents."""
+    """Nothing touches the file any more: it is removed until it stays away."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         (work_dir / "beat").unlink(missing_ok=True)
@@ -40,8 +40,11 @@ async def assert_no_beat(work_dir: Path) -> None:
     pytest.fail("a process of the block lives on")
 
 
-async def test_a_timeout_keeps_the_output_and_ends_children_that_ignore_it(ours: Executors, tmp_path: Path) -> None:
-    # AutoGen's local one loses the output, and neither ends the child; a block that itself ignores TERM hangs both (0.7.5).
+async def test_a_timeout_keeps_the_output_and_ends_children_that_ignore_it(
+    ours: Executors, tmp_path: Path
+) -> None:
+    # AutoGen's local one loses the output, and neither ends the child; a block that itself ignores TERM hangs
+    # both (0.7.5).
     code = f"print('partial', flush=True)\n{LEAVES_A_CHILD}\nos.wait()"
     async with ours.running(work_dir=tmp_path, timeout=2) as executor:
         result = await execute(executor, ("python", code))
@@ -59,13 +62,14 @@ async def test_a_block_that_ignores_the_deadline_is_ended(ours: Executors) -> No
 
 
 async def test_a_cancel_ends_no_identical_run(ours: Executors, tmp_path: Path) -> None:
-    # AutoGen's local one ignores a cancel once the block runs. In Docker it is `pkill -f` with the command, which ends
-    # whoever runs the same, and nobody where the image has no pkill, as python:3-slim (0.7.5).
+    # AutoGen's local one ignores a cancel once the block runs. In Docker it is `pkill -f` with the command,
+    # which ends whoever runs the same, and nobody where the image has no pkill, as python:3-slim (0.7.5).
     code = "echo x >> runs; while ! [ -e go ]; do sleep 0.05; done; echo finished"
     token = CancellationToken()
     async with ours.running(work_dir=tmp_path) as executor:
         cancelled, other = (
-            asyncio.create_task(execute(executor, ("sh", code), token=token)) for token in (token, CancellationToken())
+            asyncio.create_task(execute(executor, ("sh", code), token=token))
+            for token in (token, CancellationToken())
         )
         while not (tmp_path / "runs").exists() or (tmp_path / "runs").read_text() != "x\nx\n":
             await asyncio.sleep(0.01)
@@ -110,11 +114,12 @@ asyncio.run(main())
 async def test_nothing_outlives_the_program(
     kind: str, end: str, request: pytest.FixtureRequest, tmp_path: Path, container_name: str
 ) -> None:
-    # AutoGen's container runs on after a SIGKILL, an exception, and a return without `stop`; so do processes that its local
-    # blocks left (0.7.5).
+    # AutoGen's container runs on after a SIGKILL, an exception, and a return without `stop`; so do processes
+    # that its local blocks left (0.7.5).
     image = request.getfixturevalue("image") if kind == "docker" else "-"
     arguments = [sys.executable, "-c", HOST, kind, str(tmp_path), container_name, image, end]
-    with subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as program:
+    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE, "cwd": tmp_path}
+    with subprocess.Popen(arguments, text=True, **options) as program:
         await appearance_of(tmp_path / "alive")
         if end == "SIGKILL":
             program.kill()
@@ -158,7 +163,9 @@ async def test_files_belong_to_the_work_dirs_owner(docker_executors: Executors, 
     assert (tmp_path / "made").stat().st_uid == (0 if docker_executors.is_reference else 12345)
 
 
-async def test_a_secret_of_this_program_is_hidden_unless_it_is_passed_on(local: Executors, monkeypatch: Any) -> None:
+async def test_a_secret_of_this_program_is_hidden_unless_it_is_passed_on(
+    local: Executors, monkeypatch: Any
+) -> None:
     monkeypatch.setenv("SOME_API_KEY", "secret")
     blocks = [("sh", "echo $SOME_API_KEY.$GIVEN")]
     async with local.running() as executor:
@@ -170,7 +177,8 @@ async def test_a_secret_of_this_program_is_hidden_unless_it_is_passed_on(local: 
 
 
 async def test_a_container_has_limits(docker_executors: Executors) -> None:
-    status = "import re; print(*re.findall(r'(?m)^(?:NoNewPrivs|CapBnd):\\s*(\\S+)', open('/proc/self/status').read()))"
+    status = r"""import re
+print(*re.findall(r"(?m)^(?:NoNewPrivs|CapBnd):\s*(\S+)", open("/proc/self/status").read()))"""
     async with docker_executors.running() as executor:
         no_new_privileges, capabilities = (await execute(executor, ("python", status))).output.split()[::-1]
         net_raw = 1 << 13
@@ -181,7 +189,9 @@ async def test_a_container_has_limits(docker_executors: Executors) -> None:
 
 
 async def test_a_container_can_be_given_limits(our_docker: Executors) -> None:
-    async with our_docker.running(memory=64 << 20, pids_limit=32, cpus=1.5, network="none", user="65534") as executor:
+    async with our_docker.running(
+        memory=64 << 20, pids_limit=32, cpus=1.5, network="none", user="65534"
+    ) as executor:
         result = await execute(
             executor,
             ("sh", "id -u; ls /sys/class/net"),
@@ -194,7 +204,9 @@ async def test_a_container_can_be_given_limits(our_docker: Executors) -> None:
 
 async def test_under_lockdown_a_container_has_no_network_and_no_root(our_docker: Executors) -> None:
     async with our_docker.running(lockdown=True) as executor:
-        result = await execute(executor, ("sh", "id -u; ls /sys/class/net; echo x > made; cat made; touch /usr/made"))
+        result = await execute(
+            executor, ("sh", "id -u; ls /sys/class/net; echo x > made; cat made; touch /usr/made")
+        )
     assert result.output.split()[1:3] == ["lo", "x"]
     assert result.output.split()[0] != "0"
     assert result.exit_code == 1
@@ -282,7 +294,7 @@ async def test_a_background_process_does_not_hold_up_the_result(ours: Executors,
 
 
 @pytest.mark.parametrize("package", [AUTOGEN, STOCKADE])
-def test_local_code_does_not_read_this_programs_stdin(package: str) -> None:
+def test_local_code_does_not_read_this_programs_stdin(package: str, tmp_path: Path) -> None:
     module = "autogen_ext.code_executors.local" if package == AUTOGEN else "stockade.autogen"
     program = f"""
 import asyncio, sys, warnings
@@ -295,5 +307,7 @@ executor = LocalCommandLineCodeExecutor()
 block = CodeBlock("import sys; print(repr(sys.stdin.read()))", "python")
 print(asyncio.run(executor.execute_code_blocks([block], CancellationToken())).output)
 """
-    done = subprocess.run([sys.executable, "-c", program], input="secret", capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], input="secret", capture_output=True, text=True, cwd=tmp_path
+    )
     assert done.stdout.strip() == ("'secret'" if package == AUTOGEN else "''"), done.stderr

@@ -17,7 +17,9 @@ async def test_it_needs_no_start(local: Executors, tmp_path: Path) -> None:
     await executor.stop()
 
 
-async def test_a_temporary_work_dir_is_there_before_the_start_and_goes_with_the_stop(local: Executors) -> None:
+async def test_a_temporary_work_dir_is_there_before_the_start_and_goes_with_the_stop(
+    local: Executors,
+) -> None:
     executor = local.make()
     work_dir = executor.work_dir
     assert work_dir.is_dir()

@@ -75,7 +75,10 @@ async def test_a_result_is_one_of_autogens_and_equal_to_it(our_local: Executors)
     assert isinstance(result, CommandLineCodeResult)
     assert result == CommandLineCodeResult(exit_code=0, output="hello\n", code_file=result.code_file)
     assert result != CommandLineCodeResult(exit_code=1, output="hello\n", code_file=result.code_file)
-    assert repr(result) == f"CommandLineCodeResult(exit_code=0, output='hello\\n', code_file={result.code_file!r})"
+    assert (
+        repr(result)
+        == f"CommandLineCodeResult(exit_code=0, output='hello\\n', code_file={result.code_file!r})"
+    )
     assert [block.status for block in result.blocks] == ["exited"]
 
 
@@ -95,7 +98,9 @@ async def test_a_file_without_a_name_is_named_after_its_code(executors: Executor
     assert file.name == f"tmp_code_{sha256(b'echo hello').hexdigest()}.sh"
 
 
-async def test_a_relative_work_dir_gives_local_an_absolute_code_file(local: Executors, monkeypatch: Any, tmp_path: Path) -> None:
+async def test_a_relative_work_dir_gives_local_an_absolute_code_file(
+    local: Executors, monkeypatch: Any, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     async with local.running(work_dir="coding") as executor:
         result = await execute(executor, ("sh", "# filename: one.sh\ntrue"))
@@ -111,7 +116,9 @@ async def test_blocks_stop_at_the_first_that_fails(executors: Executors) -> None
 async def test_the_blocks_of_a_call_share_the_work_dir(executors: Executors, tmp_path: Path) -> None:
     (tmp_path / "given").write_text("given\n")
     async with executors.running(work_dir=tmp_path) as executor:
-        result = await execute(executor, ("sh", "cat given; echo made > made"), ("python", "print(open('made').read())"))
+        result = await execute(
+            executor, ("sh", "cat given; echo made > made"), ("python", "print(open('made').read())")
+        )
     assert result.output == "given\nmade\n\n"
     assert (tmp_path / "made").read_text() == "made\n"
 
@@ -119,7 +126,7 @@ async def test_the_blocks_of_a_call_share_the_work_dir(executors: Executors, tmp
 async def test_no_blocks_are_an_error_in_docker_and_nothing_locally(executors: Executors) -> None:
     async with executors.running() as executor:
         if executors.kind == "docker":
-            with pytest.raises(ValueError, match="No code blocks to execute."):
+            with pytest.raises(ValueError, match=r"No code blocks to execute\."):
                 await execute(executor)
         else:
             result = await execute(executor)
@@ -138,7 +145,9 @@ async def test_a_timeout_is_said_and_has_exit_code_124(executors: Executors) -> 
         assert result.output.startswith("before\n")
 
 
-async def test_a_token_that_is_cancelled_beforehand_lets_nothing_run(executors: Executors, tmp_path: Path) -> None:
+async def test_a_token_that_is_cancelled_beforehand_lets_nothing_run(
+    executors: Executors, tmp_path: Path
+) -> None:
     token = CancellationToken()
     token.cancel()
     async with executors.running(work_dir=tmp_path) as executor:
@@ -154,7 +163,9 @@ async def test_a_cancel_ends_the_block_that_runs(executors: Executors, tmp_path:
         pytest.skip("AutoGen's local one runs the block to its end: exit 0 (0.7.5)")
     token = CancellationToken()
     async with executors.running(work_dir=tmp_path) as executor:
-        call = asyncio.create_task(execute(executor, ("sh", "echo partial; touch runs; exec sleep 300"), token=token))
+        call = asyncio.create_task(
+            execute(executor, ("sh", "echo partial; touch runs; exec sleep 300"), token=token)
+        )
         await appearance_of(tmp_path / "runs")
         token.cancel()
         result = await asyncio.wait_for(call, 30)
@@ -212,12 +223,16 @@ async def test_local_python_is_the_one_that_runs_the_program(local: Executors) -
     assert (result.exit_code, result.output) == (0, f"{sys.executable}\n")
 
 
-async def test_local_python_and_pip_are_a_virtual_environments(local: Executors, virtual_env: SimpleNamespace) -> None:
+async def test_local_python_and_pip_are_a_virtual_environments(
+    local: Executors, virtual_env: SimpleNamespace
+) -> None:
     blocks = [("python", "import sys; print(sys.prefix)"), ("bash", "command -v pip python")]
     async with local.running(virtual_env_context=virtual_env) as executor:
         result = await execute(executor, *blocks)
     bin_path = virtual_env.bin_path
-    assert result.output.split() == [str(virtual_env.env_dir), f"{bin_path}/pip", f"{bin_path}/python"], result
+    assert result.output.split() == [str(virtual_env.env_dir), f"{bin_path}/pip", f"{bin_path}/python"], (
+        result
+    )
 
 
 async def test_generated_files_are_cleaned_up_when_asked_for(executors: Executors, tmp_path: Path) -> None:
