@@ -7,13 +7,13 @@ import logging
 import os
 import warnings
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from autogen_core import CancellationToken
 from autogen_core.code_executor import CodeBlock, CodeExecutor, CodeResult
@@ -231,7 +231,7 @@ def _plain(value: Any) -> Any:
     """An option of a sandbox as JSON can have it."""
     if isinstance(value, timedelta):
         return value.total_seconds()
-    return list(map(os.fspath, value)) if isinstance(value, list | tuple) else value
+    return [os.fspath(path) for path in cast(Sequence[Any], value)] if isinstance(value, list | tuple) else value
 
 
 def text(path: Path | None) -> str | None:

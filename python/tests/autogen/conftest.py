@@ -93,7 +93,7 @@ class Executors:
 
     @asynccontextmanager
     async def running(self, **options: Any) -> AsyncIterator[Any]:
-        """An executor that is started, and ended: AutoGen's container by force, for its `stop` takes ten seconds."""
+        """An executor that is started, and ended. AutoGen's container by force: its `stop` takes ten seconds."""
         executor = self.make(**options)
         await executor.start()
         try:

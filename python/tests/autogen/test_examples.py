@@ -16,13 +16,12 @@ import pytest
 from .conftest import AUTOGEN, MODULES, STOCKADE, docker, require
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "autogen"
-HELLO = (
-    r"CommandLineCodeResult\(exit_code=0, output='Hello, World!\\n', code_file='%stmp_code_[0-9a-f]+\.%s'\)\n"
-)
+HELLO = r"CommandLineCodeResult\(exit_code=0, output='Hello, World!\\n', code_file='%s'\)\n"
+FILE = r"tmp_code_[0-9a-f]+\."
 
 
 def run(name: str, package: str, directory: Path, image: str = "") -> str:
-    """Runs an example in a directory, as its source stands but for AutoGen's import, and gives what it prints."""
+    """Runs an example in a directory, with the import of a package, and gives what it prints."""
     source = (EXAMPLES / name).read_text()
     if package == AUTOGEN:
         kind = "docker" if "Docker" in source else "local"
@@ -47,7 +46,7 @@ def run(name: str, package: str, directory: Path, image: str = "") -> str:
 
 @pytest.mark.parametrize("package", [AUTOGEN, STOCKADE])
 def test_the_local_example_runs(package: str, tmp_path: Path) -> None:
-    assert re.fullmatch(HELLO % (f"{tmp_path}/coding/", "py"), run("run_locally.py", package, tmp_path))
+    assert re.fullmatch(HELLO % f"{tmp_path}/coding/{FILE}py", run("run_locally.py", package, tmp_path))
     assert list((tmp_path / "coding").iterdir()) == []
 
 
@@ -55,7 +54,7 @@ def test_the_local_example_runs(package: str, tmp_path: Path) -> None:
 def test_the_docker_example_runs(package: str, image: str, tmp_path: Path) -> None:
     printed = run("run_in_docker.py", package, tmp_path, image)
     # AutoGen names a file after what the block calls its language.
-    assert re.fullmatch(HELLO % ("coding/", "python" if package == AUTOGEN else "py"), printed)
+    assert re.fullmatch(HELLO % f"coding/{FILE}{'python' if package == AUTOGEN else 'py'}", printed)
 
 
 @pytest.mark.parametrize("package", [AUTOGEN, STOCKADE])
@@ -104,5 +103,5 @@ def test_the_example_in_a_container_starts_a_sibling(image: str, tmp_path: Path)
         stdin=subprocess.DEVNULL,
         env={**os.environ, "DOCKER_HOST": f"unix://{socket}"},
     )
-    assert re.fullmatch(HELLO % ("coding/", "py"), done.stdout), done.stderr
+    assert re.fullmatch(HELLO % f"coding/{FILE}py", done.stdout), done.stderr
     assert [file.suffix for file in (tmp_path / "coding").iterdir()] == [".py"]
