@@ -10,11 +10,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use pyo3::{
-    exceptions::{PyRuntimeError, PyTypeError},
-    prelude::*,
-    types::PyDict,
-};
+use pyo3::{exceptions::PyRuntimeError, prelude::*, types::PyDict};
 use stockade::{
     BoxFuture, CodeBlock, CodeExecutor, Error, Event, LocalCommandLineCodeExecutor, RestartableExecutor,
     Session,
@@ -23,7 +19,7 @@ use tokio::sync;
 
 use crate::{
     errors,
-    options::{self, Block, Docker, Options, Seconds},
+    options::{self, Block, Docker, Options, Seconds, argument, named},
     runtime::{Own, Pending, lock},
 };
 
@@ -179,59 +175,44 @@ impl Executor {
         Ok(Pending::new(async move { async { started(&executor).await?.languages().await }.await.into() }))
     }
 
-    fn put_file(&self, py: Python<'_>, path: PathBuf, contents: Vec<u8>) -> PyResult<Pending> {
+    fn put_file(
+        &self,
+        py: Python<'_>,
+        path: Bound<'_, PyAny>,
+        contents: Bound<'_, PyAny>,
+    ) -> PyResult<Pending> {
+        let (path, contents) =
+            (argument::<PathBuf>("path", &path)?, argument::<Vec<u8>>("contents", &contents)?);
         let executor = self.usable(py)?;
         Ok(Pending::new(async move {
             async { started(&executor).await?.put_file(path, contents).await }.await.into()
         }))
     }
 
-    fn get_file(&self, py: Python<'_>, path: PathBuf) -> PyResult<Pending> {
+    fn get_file(&self, py: Python<'_>, path: Bound<'_, PyAny>) -> PyResult<Pending> {
+        let path = argument::<PathBuf>("path", &path)?;
         let executor = self.usable(py)?;
         Ok(Pending::new(async move { async { started(&executor).await?.get_file(path).await }.await.into() }))
     }
 
-    /// A call that is to be run, or listened to.
-    #[expect(clippy::too_many_arguments, reason = "these are the keyword arguments of a call")]
-    #[pyo3(signature = (code_blocks, cancellation_token=None, *, timeout=None, env=None, keep_going=None, merge_streams=None, backpressure=None))]
-    fn call(
-        &self,
-        py: Python<'_>,
-        code_blocks: Bound<'_, PyAny>,
-        cancellation_token: Option<Bound<'_, CancellationToken>>,
-        timeout: Option<Seconds>,
-        env: Option<Bound<'_, PyAny>>,
-        keep_going: Option<bool>,
-        merge_streams: Option<bool>,
-        backpressure: Option<bool>,
-    ) -> PyResult<Call> {
+    /// A call that is to be run, or listened to, from its arguments by their names.
+    #[pyo3(signature = (**arguments))]
+    fn call(&self, py: Python<'_>, arguments: Option<Bound<'_, PyDict>>) -> PyResult<Call> {
+        let arguments = Options::new(arguments.unwrap_or_else(|| PyDict::new(py)));
+        if arguments.get::<Bound<'_, PyAny>>("code_blocks")?.is_none() {
+            return Err(named("code_blocks", &"must be a list of blocks, not None"));
+        }
+        let blocks = arguments.list("code_blocks")?.into_iter().map(|Block(block)| block).collect();
+        let token = arguments.get::<Py<CancellationToken>>("cancellation_token")?;
         let options = CallOptions {
-            timeout: timeout.map(|Seconds(timeout)| timeout),
-            env: env
-                .map(|env| options::pairs(&env))
-                .transpose()
-                .map_err(|error| named(py, "env", error))?
-                .unwrap_or_default(),
-            keep_going,
-            merge_streams,
-            backpressure,
-            token: cancellation_token.map(|token| token.get().0.clone()).unwrap_or_default(),
+            timeout: arguments.get("timeout")?.map(|Seconds(timeout)| timeout),
+            env: arguments.pairs("env")?,
+            keep_going: arguments.get("keep_going")?,
+            merge_streams: arguments.get("merge_streams")?,
+            backpressure: arguments.get("backpressure")?,
+            token: token.map(|token| token.get().0.clone()).unwrap_or_default(),
         };
-        let blocks = blocks(&code_blocks).map_err(|error| named(py, "code_blocks", error))?;
         Ok(Call { executor: self.usable(py)?, blocks, options })
-    }
-}
-
-fn blocks(code_blocks: &Bound<'_, PyAny>) -> PyResult<Vec<CodeBlock>> {
-    code_blocks.try_iter()?.map(|block| block?.extract().map(|Block(block)| block)).collect()
-}
-
-/// A refusal that names the argument, as the interpreter's own do.
-fn named(py: Python<'_>, argument: &str, error: PyErr) -> PyErr {
-    if error.is_instance_of::<PyTypeError>(py) {
-        PyTypeError::new_err(format!("argument '{argument}': {}", error.value(py)))
-    } else {
-        error
     }
 }
 

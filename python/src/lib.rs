@@ -23,14 +23,14 @@ mod _native {
     #[pymodule_export]
     use super::executor::{Call, CancellationToken, Events, Executor};
     #[pymodule_export]
-    use super::runtime::Pending;
+    use super::runtime::{Pending, at_exit};
 
-    use pyo3::{prelude::*, wrap_pyfunction};
+    use pyo3::prelude::*;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        let shut_down = wrap_pyfunction!(super::runtime::shut_down, module)?;
-        module.py().import("atexit")?.call_method1("register", (shut_down,)).map(drop)
+        let at_exit = module.getattr("at_exit")?;
+        module.py().import("atexit")?.call_method1("register", (at_exit,)).map(drop)
     }
 
     /// The code and the language of each fenced code block in a Markdown text.

@@ -2,13 +2,7 @@
 //! refusal names the option: a `TypeError` for what is of another type, an `InvalidOptionError` for the rest.
 
 use std::{
-    collections::BTreeMap,
-    ffi::OsString,
-    fmt::Display,
-    path::PathBuf,
-    str::FromStr,
-    sync::{Arc, mpsc},
-    thread,
+    collections::BTreeMap, ffi::OsString, fmt::Display, path::PathBuf, str::FromStr, sync::Arc,
     time::Duration,
 };
 
@@ -23,6 +17,8 @@ use stockade::{
     Functions, Language, LocalCommandLineCodeExecutor, ParseOptionError, PullProgress, Sandbox,
     SandboxNetwork, Session, WorkspaceMode,
 };
+
+use tokio::runtime::Handle;
 
 use crate::{answers, errors};
 
@@ -47,7 +43,7 @@ impl<'py> Options<'py> {
     }
 
     /// An option's value; `None` where it is not given.
-    fn get<T: FromPyObjectOwned<'py>>(&self, name: &str) -> PyResult<Option<T>> {
+    pub(crate) fn get<T: FromPyObjectOwned<'py>>(&self, name: &str) -> PyResult<Option<T>> {
         let Some(value) = self.values.get_item(name)?.filter(|value| !value.is_none()) else {
             return Ok(None);
         };
@@ -55,7 +51,7 @@ impl<'py> Options<'py> {
     }
 
     /// The values of an option that takes several.
-    fn list<T: FromPyObjectOwned<'py>>(&self, name: &str) -> PyResult<Vec<T>> {
+    pub(crate) fn list<T: FromPyObjectOwned<'py>>(&self, name: &str) -> PyResult<Vec<T>> {
         let Some(values) = self.get::<Bound<'py, PyAny>>(name)? else { return Ok(Vec::new()) };
         if values.is_instance_of::<PyString>() {
             let why = PyTypeError::new_err("must be a list, not a single str");
@@ -69,7 +65,7 @@ impl<'py> Options<'py> {
     }
 
     /// The pairs of an option that is a dictionary.
-    fn pairs<T: FromPyObjectOwned<'py>>(&self, name: &str) -> PyResult<Vec<(T, T)>> {
+    pub(crate) fn pairs<T: FromPyObjectOwned<'py>>(&self, name: &str) -> PyResult<Vec<(T, T)>> {
         let Some(values) = self.get::<Bound<'py, PyAny>>(name)? else { return Ok(Vec::new()) };
         pairs(&values).map_err(|error| self.refused(name, error))
     }
@@ -91,10 +87,10 @@ impl<'py> Options<'py> {
     fn refused(&self, name: &str, error: PyErr) -> PyErr {
         let py = self.values.py();
         if error.is_instance_of::<PyTypeError>(py) {
-            PyTypeError::new_err(format!("{name}: {}", error.value(py)))
+            named(name, &error.value(py))
         } else if error.is_instance_of::<PyOverflowError>(py) {
             self.invalid(name, "must be a whole number that is not negative, and not too large")
-        } else if error.is_instance_of::<PyValueError>(py) {
+        } else if error.get_type(py).is(py.get_type::<PyValueError>()) {
             self.invalid(name, &error.value(py).to_string())
         } else {
             error
@@ -102,12 +98,26 @@ impl<'py> Options<'py> {
     }
 }
 
+/// A `TypeError` that says what it is about.
+pub(crate) fn named(name: &str, why: &dyn Display) -> PyErr {
+    PyTypeError::new_err(format!("{name}: {why}"))
+}
+
+/// The value of an argument, whose name a refusal tells.
+pub(crate) fn argument<'py, T: FromPyObjectOwned<'py>>(name: &str, value: &Bound<'py, PyAny>) -> PyResult<T> {
+    let py = value.py();
+    extract(value).map_err(|error| match error.is_instance_of::<PyTypeError>(py) {
+        true => named(name, &error.value(py)),
+        false => error,
+    })
+}
+
 fn extract<'py, T: FromPyObjectOwned<'py>>(value: &Bound<'py, PyAny>) -> PyResult<T> {
     value.extract().map_err(Into::into)
 }
 
 /// What is in a dictionary, or in anything else that maps.
-pub(crate) fn pairs<'py, T: FromPyObjectOwned<'py>>(values: &Bound<'py, PyAny>) -> PyResult<Vec<(T, T)>> {
+fn pairs<'py, T: FromPyObjectOwned<'py>>(values: &Bound<'py, PyAny>) -> PyResult<Vec<(T, T)>> {
     let items = values.cast::<PyMapping>()?.items()?;
     let pair = |item: Bound<'py, PyAny>| -> PyResult<(T, T)> {
         Ok((extract(&item.get_item(0)?)?, extract(&item.get_item(1)?)?))
@@ -327,6 +337,19 @@ pub(crate) fn local(options: &Options<'_>) -> PyResult<LocalCommandLineCodeExecu
     builder.build().map_err(|error| errors::to_python(options.values.py(), &error))
 }
 
+struct Callable(Py<PyAny>);
+
+impl FromPyObject<'_, '_> for Callable {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        if value.is_callable() {
+            return Ok(Self(value.to_owned().unbind()));
+        }
+        Err(PyTypeError::new_err(format!("must be callable, not {}", value.get_type().name()?)))
+    }
+}
+
 /// A container's template, but for who is told of pulls: that is another one at each start.
 #[derive(Debug)]
 pub(crate) struct Docker {
@@ -378,7 +401,7 @@ pub(crate) fn docker(options: &Options<'_>) -> PyResult<Docker> {
     for option in options.list::<String>("security_opt")? {
         builder = builder.security_opt(option);
     }
-    let on_pull = options.get::<Py<PyAny>>("on_pull")?.map(Arc::new);
+    let on_pull = options.get::<Callable>("on_pull")?.map(|Callable(callback)| Arc::new(callback));
     let checked = builder.clone().build();
     checked.map_err(|error| errors::to_python(options.values.py(), &error))?;
     Ok(Docker { builder, on_pull })
@@ -394,19 +417,19 @@ impl CodeExecutor for Docker {
     }
 }
 
-/// Tells Python how a pull goes, on a thread of its own: one that waits for the interpreter must not be the library's.
+/// Tells Python how a pull goes, on the thread that tells it all else: the library's must not wait for the interpreter.
 fn told(callback: Arc<Py<PyAny>>) -> impl Fn(PullProgress) {
-    let (sender, told) = mpsc::channel();
-    thread::spawn(move || {
-        for progress in told {
-            Python::try_attach(|py| {
-                if let Err(error) =
-                    answers::pull_progress(py, progress).and_then(|it| callback.call1(py, (it,)))
-                {
+    let runtime = Handle::try_current().ok();
+    move |progress| {
+        let (Some(runtime), callback) = (&runtime, Arc::clone(&callback)) else { return };
+        runtime.spawn_blocking(move || {
+            Python::attach(|py| {
+                let called =
+                    answers::pull_progress(py, progress).and_then(|progress| callback.call1(py, (progress,)));
+                if let Err(error) = called {
                     error.write_unraisable(py, Some(callback.bind(py)));
                 }
             });
-        }
-    });
-    move |progress| drop(sender.send(progress))
+        });
+    }
 }

@@ -6,10 +6,12 @@ use std::{
     future::Future,
     mem,
     ops::Deref,
-    pin::{Pin, pin},
+    pin::Pin,
     process,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+    time::{Duration, Instant},
 };
 
 use pyo3::{exceptions::PyRuntimeError, prelude::*};
@@ -20,7 +22,6 @@ use pyo3_async_runtimes::{
 use tokio::{
     runtime::{Builder, Handle, Runtime},
     task,
-    time::timeout,
 };
 
 use crate::answers::Answer;
@@ -28,8 +29,8 @@ use crate::answers::Answer;
 /// How long a Ctrl-C may go unseen while a thread waits.
 const SIGNALS_ARE_LOOKED_FOR: Duration = Duration::from_millis(50);
 
-/// How long the end of the interpreter waits at most for threads of the runtime; they have next to nothing to do.
-const TIME_TO_SHUT_DOWN: Duration = Duration::from_secs(5);
+/// How long what is being told to Python may take when the interpreter ends.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// The runtime, and the process that it belongs to.
 static RUNTIME: Mutex<Option<(u32, Runtime)>> = Mutex::new(None);
@@ -39,7 +40,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The runtime of this process. One thread is enough: all it does is to hand on what the library's own says.
+/// The runtime of this process. One thread is enough to hand on what the library's own says, and one that waits for the
+/// interpreter to tell Python, in order.
 fn handle() -> PyResult<Handle> {
     let mut runtime = lock(&RUNTIME);
     if let Some((_, runtime)) = runtime.as_ref().filter(|(owner, _)| *owner == process::id()) {
@@ -54,15 +56,16 @@ fn handle() -> PyResult<Handle> {
     Ok(handle)
 }
 
-/// Ends the runtime, and waits for its threads to be through with Python: one that wants to go on there when the
-/// interpreter is taken down ends the whole process by an abort.
+/// Ends the runtime, and waits until none of its threads is in the interpreter, which is about to end: one that is then
+/// is ended by it in the middle of a function of ours, and the process aborted.
 #[pyfunction]
-pub(crate) fn shut_down(py: Python<'_>) {
-    match lock(&RUNTIME).take() {
+pub(crate) fn at_exit(py: Python<'_>) {
+    let runtime = lock(&RUNTIME).take();
+    match runtime {
         Some((owner, runtime)) if owner == process::id() => {
-            py.detach(|| runtime.shutdown_timeout(TIME_TO_SHUT_DOWN))
+            py.detach(|| runtime.shutdown_timeout(LAST_WORDS))
         }
-        of_the_parent => mem::forget(of_the_parent),
+        of_parent => mem::forget(of_parent),
     }
 }
 
@@ -130,17 +133,34 @@ impl Pending {
     /// wait and what is waited for.
     fn wait(&self, py: Python<'_>) -> PyResult<Answer> {
         let (work, handle) = (self.take()?, handle()?);
-        py.detach(|| handle.block_on(attentively(work)))
+        py.detach(|| {
+            let _entered = handle.enter();
+            wait_attentively(work)
+        })
     }
 }
 
-async fn attentively<T>(work: impl Future<Output = T>) -> PyResult<T> {
-    let mut work = pin!(work);
+fn wait_attentively(mut work: Work) -> PyResult<Answer> {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut looked = Instant::now();
     loop {
-        match timeout(SIGNALS_ARE_LOOKED_FOR, &mut work).await {
-            Ok(done) => return Ok(done),
-            Err(_) => Python::attach(|py| py.check_signals())?,
+        if let Poll::Ready(answer) = work.as_mut().poll(&mut context) {
+            return Ok(answer);
         }
+        thread::park_timeout(SIGNALS_ARE_LOOKED_FOR);
+        if looked.elapsed() >= SIGNALS_ARE_LOOKED_FOR {
+            Python::attach(|py| py.check_signals())?;
+            looked = Instant::now();
+        }
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }
 

@@ -1,11 +1,12 @@
-from collections.abc import Generator, Iterable, Mapping
-from datetime import timedelta
+from collections.abc import Generator
 from os import PathLike
 from pathlib import Path
 from typing import Any, Generic, TypeVar, final
 
 from stockade.events import Event
 from stockade.results import CommandLineCodeResult, LanguageReport
+
+__all__ = ["Call", "CancellationToken", "Events", "Executor", "Pending", "at_exit", "code_blocks"]
 
 _T = TypeVar("_T")
 
@@ -42,17 +43,7 @@ class Executor:
     def languages(self) -> Pending[list[LanguageReport]]: ...
     def put_file(self, path: str | PathLike[str], contents: bytes) -> Pending[None]: ...
     def get_file(self, path: str | PathLike[str]) -> Pending[bytes]: ...
-    def call(
-        self,
-        code_blocks: Iterable[Any],
-        cancellation_token: CancellationToken | None = None,
-        *,
-        timeout: float | timedelta | None = None,
-        env: Mapping[str, str] | None = None,
-        keep_going: bool | None = None,
-        merge_streams: bool | None = None,
-        backpressure: bool | None = None,
-    ) -> Call: ...
+    def call(self, **arguments: Any) -> Call: ...
 
 @final
 class Call:
@@ -65,3 +56,4 @@ class Events:
     def close(self) -> None: ...
 
 def code_blocks(markdown: str) -> list[tuple[str, str]]: ...
+def at_exit() -> None: ...

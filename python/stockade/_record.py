@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing_extensions import dataclass_transform
 else:
 
-    def dataclass_transform(**_: object) -> Any:  # noqa: D103
+    def dataclass_transform(**_: object) -> Any:
         return lambda cls: cls
 
 
@@ -23,21 +23,24 @@ class Record:
     A subclass says what is in it as a dataclass does.
     """
 
-    __match_args__: ClassVar[tuple[str, ...]] = ()
+    _fields: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
         """Takes the fields from the annotations."""
-        cls.__match_args__ = tuple(cls.__dict__.get("__annotations__", ()))
+        cls._fields = tuple(cls.__annotations__)
+        # Type checkers have it of their own.
+        type.__setattr__(cls, "__match_args__", cls._fields)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        fields = self.__match_args__
+        fields = self._fields
         if len(args) > len(fields):
             raise TypeError(f"{type(self).__name__} takes {len(fields)} arguments, not {len(args)}")
         values = dict(zip(fields, args, strict=False))
         for name, value in kwargs.items():
-            if name in values or name not in fields:
-                why = "twice" if name in values else "and has no such field"
-                raise TypeError(f"{type(self).__name__} was given {name!r} {why}")
+            if name not in fields:
+                raise TypeError(f"{type(self).__name__} has no field {name!r}")
+            if name in values:
+                raise TypeError(f"{type(self).__name__} is given {name!r} twice")
             values[name] = value
         for name in fields:
             if name not in values and not hasattr(type(self), name):
@@ -45,11 +48,11 @@ class Record:
         self.__dict__.update(values)
 
     def _asdict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__match_args__}
+        return {name: getattr(self, name) for name in self._fields}
 
     def __repr__(self) -> str:
         # What was left at its default says nothing.
-        told = (name for name in self.__match_args__ if name in self.__dict__)
+        told = (name for name in self._fields if name in self.__dict__)
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in told)})"
 
     def __eq__(self, other: object) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 
-from stockade import _native, functions
+from stockade import functions
+from stockade._native import Executor
 from stockade.errors import InvalidOptionError
 from stockade.options import Sandbox
 
@@ -14,12 +15,10 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from os import PathLike
     from pathlib import Path
-    from typing import Any, Literal, NoReturn, TypeVar
+    from typing import Any, Literal, NoReturn
 
     from stockade.events import PullProgress
     from stockade.options import DeviceRequest, Language, Ulimit, Volume
-
-    _Executor = TypeVar("_Executor", bound="Template")
 
     Seconds = float | timedelta
     StrPath = str | PathLike[str]
@@ -28,13 +27,13 @@ if TYPE_CHECKING:
 class Template:
     """An executor without a way to wait."""
 
-    _native: _native.Executor
+    _native: Executor
     _functions: tuple[functions.Function, ...]
     _functions_module: str
 
     def _make(
         self,
-        make: Callable[[dict[str, Any]], _native.Executor],
+        make: Callable[[dict[str, Any]], Executor],
         options: dict[str, Any],
         given: Iterable[functions.Function],
         module: str,
@@ -170,7 +169,7 @@ class LocalTemplate(Template):
             merge_streams=merge_streams,
             languages=languages,
         )
-        self._make(_native.Executor.local, options, functions, functions_module)
+        self._make(Executor.local, options, functions, functions_module)
 
 
 class DockerTemplate(Template):
@@ -309,4 +308,4 @@ class DockerTemplate(Template):
             merge_streams=merge_streams,
             languages=languages,
         )
-        self._make(_native.Executor.docker, options, functions, functions_module)
+        self._make(Executor.docker, options, functions, functions_module)

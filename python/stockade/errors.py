@@ -58,7 +58,7 @@ class NotStartedError(StockadeError, RuntimeError):
 
 
 class StartError(StockadeError, RuntimeError):
-    """No session can be started: for want of its runner, work_dir, sandbox, image, daemon …"""
+    """No session can be started: for want of its work_dir, sandbox, image or daemon, as the case may be."""
 
 
 class SessionEndedError(StockadeError, RuntimeError):

@@ -27,14 +27,14 @@ class BlockStarted(Record):
 
 
 class BlockOutput(Record):
-    """A block printed something.
+    r"""A block printed something.
 
     Attributes:
         index: The block's place in the call.
         stream: Which stream.
         data: What was read. A character is never divided between two events, unless its bytes came late.
 
-    >>> BlockOutput(0, "stdout", b"caf\\xc3\\xa9").text
+    >>> BlockOutput(0, "stdout", b"caf\xc3\xa9").text
     'café'
     """
 

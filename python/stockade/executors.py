@@ -127,8 +127,8 @@ class CodeExecutor(Template):
             StockadeError: Stockade failed. What becomes of the code is no error.
         """
         call = self._native.call(
-            code_blocks,
-            cancellation_token,
+            code_blocks=code_blocks,
+            cancellation_token=cancellation_token,
             timeout=timeout,
             env=env,
             keep_going=keep_going,
@@ -174,8 +174,8 @@ class CodeExecutor(Template):
                 it never waits, and `OutputLost` tells what was left out.
         """
         call = self._native.call(
-            code_blocks,
-            cancellation_token,
+            code_blocks=code_blocks,
+            cancellation_token=cancellation_token,
             timeout=timeout,
             env=env,
             keep_going=keep_going,

@@ -54,15 +54,13 @@ def module(functions: Iterable[Function]) -> tuple[str, list[str]]:
 
 
 def format_for_prompt(functions: Iterable[Function], module_name: str, template: str = PROMPT) -> str:
-    """Tells a model of the functions, by their signatures and docstrings.
+    r"""Tells a model of the functions, by their signatures and docstrings.
 
     >>> def double(x: int) -> int:
-    ...     '''Twice as much.'''
     ...     return 2 * x
-    >>> print(format_for_prompt([double], "functions", "In $module_name:\\n$functions"))
+    >>> print(format_for_prompt([double], "functions", "In $module_name:\n$functions"))
     In functions:
     def double(x: int) -> int:
-        '''Twice as much.'''
         ...
     """
     from string import Template
@@ -106,7 +104,9 @@ def _source_of(function: Callable[..., Any]) -> str:
         source = dedent(inspect.getsource(function))
     except (OSError, TypeError) as error:
         raise FunctionsError(
-            f"failed to read the source of {name}: {error}", "functions_failed_to_load", "give its source, as a str"
+            f"failed to read the source of {name}: {error}",
+            "functions_failed_to_load",
+            "give its source, as a str",
         ) from error
     (statement,) = _parse(source, name)[:1] or (None,)
     if not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):

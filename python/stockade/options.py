@@ -117,7 +117,7 @@ class DeviceRequest(Record):
 
 
 class Ulimit(Record):
-    """A limit of each process in a container: `nofile`, `nproc`, `core` …
+    """A limit of each process in a container, such as `nofile`, `nproc` or `core`.
 
     Where one is taken, text is too: `nofile=1024` or `nofile=1024:4096`.
 

@@ -27,12 +27,12 @@ class CodeBlock(Record):
 
 
 def code_blocks(markdown: str) -> list[CodeBlock]:
-    """The fenced code blocks of a Markdown text, in order.
+    r"""The fenced code blocks of a Markdown text, in order.
 
     A block names a language. Fences without one, indented code and a fence that is never closed are not blocks.
 
-    >>> code_blocks("Try this:\\n```python\\nprint('hello')\\n```\\n")
-    [CodeBlock(code="print('hello')\\n", language='python')]
+    >>> code_blocks("Try this:\n```python\nprint('hello')\n```\n")
+    [CodeBlock(code="print('hello')\n", language='python')]
     """
     return [CodeBlock(code, language) for code, language in _native.code_blocks(markdown)]
 

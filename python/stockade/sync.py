@@ -1,4 +1,4 @@
-"""Executors for code that does not await: scripts, notebooks, threads.
+r"""Executors for code that does not await: scripts, notebooks, threads.
 
 The classes and methods are those of `stockade`. Each method waits on its thread, while other threads go on; Ctrl-C ends
 what it waits for.
@@ -8,7 +8,7 @@ what it waits for.
 >>> with LocalCommandLineCodeExecutor() as executor:
 ...     result = executor.execute_code_blocks([CodeBlock("print(6 * 7)", "python")])
 >>> result.output
-'42\\n'
+'42\n'
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ class CodeExecutor(Template):
         The token can be cancelled by another thread. `on_output` is called on this one.
         """
         call = self._native.call(
-            code_blocks,
-            cancellation_token,
+            code_blocks=code_blocks,
+            cancellation_token=cancellation_token,
             timeout=timeout,
             env=env,
             keep_going=keep_going,
@@ -144,8 +144,8 @@ class CodeExecutor(Template):
     ) -> EventStream:
         """As `stockade.CodeExecutor.execute_stream`."""
         call = self._native.call(
-            code_blocks,
-            cancellation_token,
+            code_blocks=code_blocks,
+            cancellation_token=cancellation_token,
             timeout=timeout,
             env=env,
             keep_going=keep_going,

@@ -8,24 +8,38 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::{containers::Containers, setup};
+use crate::{containers::Containers, python, setup};
 
 /// The benchmarks are built on request alone. The tests of their arithmetic, and the lints, are such a request.
 const WITH_BENCH: [&str; 2] = ["--features", "xtask/bench"];
 
-/// Sets the machine up and runs all tests, those in documentation included.
+/// Sets the machine up and runs all tests, those in documentation and the Python package's included.
 pub(crate) fn test(passed_on: &[&str]) -> Result<(), String> {
-    let path = setup::prepare_for_tests()?;
-    let containers = Containers::prepare();
-    let mut environment = vec![("PATH", path)];
-    environment.extend(containers.environment());
+    let (_containers, environment) = prepare_for_tests()?;
     let mut arguments = vec!["test", "--locked"];
     if !selects_packages(passed_on) {
         arguments.push("--workspace");
         arguments.extend(WITH_BENCH);
     }
     arguments.extend(passed_on);
-    cargo(&arguments, &environment)
+    cargo(&arguments, &environment)?;
+    // What was passed on selects tests of Rust.
+    if passed_on.is_empty() { python::test(&[], &environment) } else { Ok(()) }
+}
+
+/// Sets the machine up and runs the tests of the Python package.
+pub(crate) fn test_python(passed_on: &[&str]) -> Result<(), String> {
+    let (_containers, environment) = prepare_for_tests()?;
+    python::test(passed_on, &environment)
+}
+
+/// The engines, which end when they are dropped, and what the tests are told.
+fn prepare_for_tests() -> Result<(Containers, Vec<(&'static str, OsString)>), String> {
+    let path = setup::prepare_for_tests()?;
+    let containers = Containers::prepare();
+    let mut environment = vec![("PATH", path)];
+    environment.extend(containers.environment());
+    Ok((containers, environment))
 }
 
 /// Builds and runs the benchmarks. Their table is all that is written to stdout.
@@ -39,13 +53,20 @@ pub(crate) fn bench(passed_on: &[&str]) -> Result<(), String> {
     environment.extend(memory_for_files().map(|folder| ("TMPDIR", folder)));
     let containers = wants_containers(passed_on).then(Containers::prepare);
     environment.extend(containers.iter().flat_map(Containers::environment));
+    if wants(passed_on, |row| row == "autogen") {
+        environment.push(("STOCKADE_BENCH_PYTHON", python::for_benchmarks()?.into()));
+    }
     cargo(&arguments, &environment)
 }
 
-/// Whether rows are asked for that run in containers: all are, unless some are named.
 fn wants_containers(rows: &[&str]) -> bool {
+    wants(rows, |row| row.starts_with("docker") || row == "autogen")
+}
+
+/// Whether one of these rows is asked for: all are, unless some are named.
+fn wants(rows: &[&str], which: impl Fn(&str) -> bool) -> bool {
     let mut named = rows.iter().filter(|row| !row.starts_with('-')).peekable();
-    named.peek().is_none() || named.any(|row| row.starts_with("docker") || *row == "autogen")
+    named.peek().is_none() || named.any(|row| which(row))
 }
 
 /// Where a file system in memory keeps temporary files. Blocks and their bare counterparts save files there, for
@@ -62,7 +83,7 @@ fn selects_packages(arguments: &[&str]) -> bool {
     for_cargo.into_iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package"))
 }
 
-/// Formatting, lints and documentation, with warnings denied.
+/// Formatting, lints, types and documentation, with warnings denied.
 pub(crate) fn check() -> Result<(), String> {
     setup::prepare_for_checks()?;
     cargo(&["fmt", "--all", "--check"], &[])?;
@@ -72,7 +93,8 @@ pub(crate) fn check() -> Result<(), String> {
     cargo(&clippy, &[])?;
     // Libraries only: the command and the library are both called stockade, and would overwrite each other.
     let arguments = ["doc", "--workspace", "--lib", "--no-deps", "--locked"];
-    cargo(&arguments, &[("RUSTDOCFLAGS", "-D warnings".into())])
+    cargo(&arguments, &[("RUSTDOCFLAGS", "-D warnings".into())])?;
+    python::check()
 }
 
 /// Runs cargo in the directory in which this was started; like all that is run here, it has no stdin.

@@ -7,6 +7,7 @@ mod citations;
 mod commands;
 mod containers;
 mod debian;
+mod python;
 mod setup;
 
 use std::{env, process::ExitCode};
@@ -15,10 +16,13 @@ const HELP: &str = "\
 Usage: cargo xtask <command>
 
   test [-- ARGUMENTS]   install what the tests need where that is possible, start Docker and Podman
-                        for them, and run them all; ARGUMENTS go to `cargo test`
+                        for them, and run them all; ARGUMENTS go to `cargo test`, and leave the
+                        Python package out
+  test python [ARGUMENTS]
+                        the Python package's alone, in a fresh virtual environment; ARGUMENTS go to pytest
   bench [--quick] [ROW…]
                         what Stockade costs beside bare processes, as a table; --help lists the rows
-  check                 formatting, lints and documentation, with warnings denied
+  check                 formatting, lints, types and documentation, with warnings denied
   ci                    test, then check
   help                  this text
 
@@ -42,6 +46,7 @@ fn run(arguments: &[&str]) -> Result<(), String> {
     match arguments {
         ["test"] => commands::test(&[]),
         ["test", "--", passed_on @ ..] => commands::test(passed_on),
+        ["test", "python", passed_on @ ..] => commands::test_python(passed_on),
         ["bench", passed_on @ ..] => commands::bench(passed_on),
         ["check"] => commands::check(),
         ["ci"] => commands::test(&[]).and_then(|()| commands::check()),

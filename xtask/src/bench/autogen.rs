@@ -15,7 +15,7 @@ use crate::{
     workbench::{Result, Workbench},
 };
 
-/// By which the program is told of a Python with `stockade[autogen]` and `autogen-ext[docker]`.
+/// By which `cargo xtask bench` tells of a Python with `stockade[autogen]` and `autogen-ext[docker]`.
 const PYTHON: &str = "STOCKADE_BENCH_PYTHON";
 
 /// What the program measures: by its name there, what that is, how many blocks it is, and how many times as fast as

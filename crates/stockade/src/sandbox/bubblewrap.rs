@@ -31,7 +31,6 @@ const ISOLATION: &[&str] = &[
     "ALL",
     "--as-pid-1",
     "--new-session",
-    "--die-with-parent",
     // A name that leads to this machine without a network: much that is spread over processes looks up its own.
     "--hostname",
     "localhost",
