@@ -111,9 +111,7 @@ class DockerCommandLineCodeExecutor(SharedExecutor, Component[DockerCommandLineC
         output_limit: int | None = None,
     ) -> None:
         self._is_named = container_name is not None
-        self.container_name = (
-            container_name if container_name is not None else f"autogen-code-exec-{uuid.uuid4()}"
-        )
+        self.container_name = container_name if container_name is not None else f"autogen-code-exec-{uuid.uuid4()}"
         # What AutoGen dumps as the bind_dir when none was named.
         self._bind_dir = None if bind_dir is None or bind_dir == work_dir else Path(bind_dir)
         self._device_requests = [_device_request(request) for request in device_requests or ()]

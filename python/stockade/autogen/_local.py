@@ -64,10 +64,13 @@ class LocalCommandLineCodeExecutor(SharedExecutor, Component[LocalCommandLineCod
             themselves. `*` at the end of a name stands for anything: `["*"]` is what AutoGen does.
         output_limit: How many bytes are kept of each of a block's streams.
 
+    >>> import asyncio
     >>> from autogen_core import CancellationToken
     >>> from autogen_core.code_executor import CodeBlock
+    >>> from stockade import Sandbox
+    >>> from stockade.autogen import LocalCommandLineCodeExecutor
     >>> async def main() -> None:
-    ...     async with LocalCommandLineCodeExecutor(sandbox=stockade.Sandbox(best_effort=True)) as executor:
+    ...     async with LocalCommandLineCodeExecutor(sandbox=Sandbox(best_effort=True)) as executor:
     ...         block = CodeBlock(code="print('hello')", language="python")
     ...         result = await executor.execute_code_blocks([block], CancellationToken())
     ...     print(result.exit_code, result.output)

@@ -106,9 +106,7 @@ class Executors:
 
 def docker(*arguments: str) -> str:
     """What Docker's command prints."""
-    done = subprocess.run(
-        ["docker", *arguments], check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL
-    )
+    done = subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     return done.stdout.strip()
 
 

@@ -57,9 +57,7 @@ def test_they_are_components(executors: Executors) -> None:
 
 def test_the_provider_is_the_module_that_programs_import(executors: Executors) -> None:
     model = executors.make().dump_component()
-    package = (
-        "stockade.autogen" if not executors.is_reference else f"autogen_ext.code_executors.{executors.kind}"
-    )
+    package = "stockade.autogen" if not executors.is_reference else f"autogen_ext.code_executors.{executors.kind}"
     assert model.provider == f"{package}.{NAMES[executors.kind]}"
     assert (model.component_type, model.version, model.label) == ("code_executor", 1, NAMES[executors.kind])
     assert model.description
@@ -111,7 +109,7 @@ def test_a_temporary_work_dir_is_not_dumped() -> None:
 @pytest.mark.parametrize("count", [-1, 2])
 def test_device_requests_come_back(count: int) -> None:
     # AutoGen loses them (0.7.5).
-    from docker.types import DeviceRequest
+    from docker.types import DeviceRequest  # type: ignore[import-untyped]
 
     request = DeviceRequest(
         driver="nvidia",
@@ -120,10 +118,7 @@ def test_device_requests_come_back(count: int) -> None:
         capabilities=[["gpu", "compute"]],
         options={"key": "value"},
     )
-    assert (
-        "device_requests"
-        not in Executors(AUTOGEN, "docker").make(device_requests=[request]).dump_component().config
-    )
+    assert "device_requests" not in Executors(AUTOGEN, "docker").make(device_requests=[request]).dump_component().config
     executor = Executors(STOCKADE, "docker").make(device_requests=[request])
     config = executor.dump_component().config
     assert config["device_requests"] == [dict(request)]
@@ -145,9 +140,7 @@ def an_unused_function() -> None:
     pass
 
 
-def test_functions_are_not_dumped_and_that_is_logged(
-    executors: Executors, caplog: Any, tmp_path: Path
-) -> None:
+def test_functions_are_not_dumped_and_that_is_logged(executors: Executors, caplog: Any, tmp_path: Path) -> None:
     with caplog.at_level(logging.INFO):
         config = executors.make(functions=[an_unused_function], work_dir=tmp_path).dump_component().config
     assert "functions" not in config

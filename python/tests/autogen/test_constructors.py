@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -70,9 +72,7 @@ def test_a_functions_module_is_an_identifier(executors: Executors, name: str) ->
 
 
 def test_local_warns_that_it_runs_on_this_machine(local: Executors) -> None:
-    with pytest.warns(
-        UserWarning, match="may execute code on the local machine which can be unsafe"
-    ) as given:
+    with pytest.warns(UserWarning, match="may execute code on the local machine which can be unsafe") as given:
         local.type()
     assert [warning.filename for warning in given] == [__file__], "it points at whoever made the executor"
 
@@ -151,3 +151,17 @@ def test_a_wrong_type_is_a_type_error_that_names_the_argument(options: dict[str,
     for kind in NAMES:
         with pytest.raises(TypeError, match=named):
             Executors(STOCKADE, kind).make(**options)
+
+
+def test_without_autogen_the_package_works_and_the_drop_in_says_what_to_install(tmp_path: Path) -> None:
+    program = """
+import sys
+sys.modules["autogen_core"] = None
+import stockade
+try:
+    import stockade.autogen
+except ImportError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout == "stockade.autogen needs autogen-core: pip install 'stockade[autogen]'\n", done.stderr

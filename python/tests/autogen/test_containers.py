@@ -67,9 +67,7 @@ async def test_an_image_that_cannot_be_had_fails_the_start(our_docker: Executors
         await execute(executor, ("sh", "echo hello"))
 
 
-async def test_the_container_has_the_name_that_was_asked_for(
-    docker_executors: Executors, container_name: str
-) -> None:
+async def test_the_container_has_the_name_that_was_asked_for(docker_executors: Executors, container_name: str) -> None:
     async with docker_executors.running(container_name=container_name) as executor:
         assert executor.container_name == container_name
         assert states_of(container_name) == ["running"]
@@ -93,9 +91,7 @@ async def test_a_container_that_was_kept_is_replaced_by_the_next_of_its_name(
     assert result.output == "hello\n"
 
 
-async def test_a_container_that_runs_is_not_taken_from_its_owner(
-    our_docker: Executors, container_name: str
-) -> None:
+async def test_a_container_that_runs_is_not_taken_from_its_owner(our_docker: Executors, container_name: str) -> None:
     # AutoGen removes it by force, whoever's it is (0.7.5).
     async with our_docker.running(container_name=container_name) as owner:
         with pytest.raises(RuntimeError, match=container_name):
@@ -117,9 +113,7 @@ async def test_without_stop_container_it_stays_and_the_next_goes_on_in_it(
 
 
 async def test_the_init_command_runs_in_the_workspace(docker_executors: Executors, tmp_path: Path) -> None:
-    async with docker_executors.running(
-        work_dir=tmp_path, init_command="pwd > at; echo x > /tmp/made"
-    ) as executor:
+    async with docker_executors.running(work_dir=tmp_path, init_command="pwd > at; echo x > /tmp/made") as executor:
         # AutoGen does not wait for its end.
         result = await execute(executor, ("sh", "while ! [ -e /tmp/made ]; do sleep 0.1; done; cat at"))
     assert result.output == "/workspace\n"
@@ -134,9 +128,7 @@ async def test_an_init_command_that_fails_is_told(docker_executors: Executors) -
             await docker_executors.make(init_command="no-such-command").start()
 
 
-async def test_volumes_and_hosts_are_as_dockers_package_takes_them(
-    docker_executors: Executors, tmp_path: Path
-) -> None:
+async def test_volumes_and_hosts_are_as_dockers_package_takes_them(docker_executors: Executors, tmp_path: Path) -> None:
     for name in ("read", "write"):
         (tmp_path / name).mkdir()
     (tmp_path / "read" / "file").write_text("given\n")
@@ -160,19 +152,15 @@ async def test_volumes_and_hosts_are_as_dockers_package_takes_them(
 
 
 async def test_devices_that_the_daemon_lacks_fail_the_start(docker_executors: Executors) -> None:
-    from docker.types import DeviceRequest
+    from docker.types import DeviceRequest  # type: ignore[import-untyped]
 
-    executor = docker_executors.make(
-        device_requests=[DeviceRequest(driver="no-such-driver", capabilities=[["gpu"]])]
-    )
+    executor = docker_executors.make(device_requests=[DeviceRequest(driver="no-such-driver", capabilities=[["gpu"]])])
     # APIError at AutoGen: the daemon is asked, and has none.
     with pytest.raises(Exception, match=r"(?s)device driver.*no-such-driver"):
         await executor.start()
 
 
-async def test_the_bind_dir_is_where_the_daemon_finds_the_work_dir(
-    docker_executors: Executors, tmp_path: Path
-) -> None:
+async def test_the_bind_dir_is_where_the_daemon_finds_the_work_dir(docker_executors: Executors, tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     there.mkdir()
     here.symlink_to(there)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import os
 import re
 import stat
@@ -58,9 +60,7 @@ def test_the_docker_example_runs(package: str, image: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("package", [AUTOGEN, STOCKADE])
-def test_the_example_with_a_virtual_env_runs(
-    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_example_with_a_virtual_env_runs(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # An index with a package of that name, so that no network is needed.
     index = tmp_path / "index" / "matplotlib"
     index.mkdir(parents=True)
@@ -68,9 +68,7 @@ def test_the_example_with_a_virtual_env_runs(
     (index / "index.html").write_text(f'<a href="{wheel}">{wheel}</a>')
     with zipfile.ZipFile(index / wheel, "w") as archive:
         archive.writestr("matplotlib.py", "")
-        archive.writestr(
-            "matplotlib-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: matplotlib\nVersion: 1.0\n"
-        )
+        archive.writestr("matplotlib-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: matplotlib\nVersion: 1.0\n")
         archive.writestr(
             "matplotlib-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
@@ -85,9 +83,7 @@ def test_the_example_in_a_container_starts_a_sibling(image: str, tmp_path: Path)
     # The socket is where the documentation has it, and this interpreter's packages fit the image's.
     socket = Path("/var/run/docker.sock")
     require("docker-socket", socket.exists() and stat.S_ISSOCK(socket.stat().st_mode))
-    version = docker(
-        "run", "--rm", image, "python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"
-    )
+    version = docker("run", "--rm", image, "python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])")
     require(f"python{version}", version == sysconfig.get_python_version())
     app, packages = tmp_path / "app", sysconfig.get_path("purelib")
     app.mkdir()
@@ -105,3 +101,9 @@ def test_the_example_in_a_container_starts_a_sibling(image: str, tmp_path: Path)
     )
     assert re.fullmatch(HELLO % f"coding/{FILE}py", done.stdout), done.stderr
     assert [file.suffix for file in (tmp_path / "coding").iterdir()] == [".py"]
+
+
+@pytest.mark.parametrize("module", ["_local", "_docker", "_shared"])
+def test_the_examples_in_docstrings_are_true(module: str) -> None:
+    failed, _ = doctest.testmod(importlib.import_module(f"stockade.autogen.{module}"))
+    assert failed == 0

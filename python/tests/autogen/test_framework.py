@@ -28,9 +28,7 @@ WRONG = "Let me see.\n```python\nraise SystemExit('no such luck')\n```\n"
 RIGHT = "Again.\n```python\nprint(6 * 7)\n```\nand\n```sh\necho done > done; cat done\n```\n"
 
 
-async def test_a_code_executor_agent_runs_what_another_agent_writes(
-    executors: Executors, tmp_path: Path
-) -> None:
+async def test_a_code_executor_agent_runs_what_another_agent_writes(executors: Executors, tmp_path: Path) -> None:
     model = ReplayChatCompletionClient([WRONG, RIGHT, "It is 42. TERMINATE"], model_info=MODEL)
     async with executors.running(work_dir=tmp_path) as executor:
         team = RoundRobinGroupChat(
@@ -38,11 +36,7 @@ async def test_a_code_executor_agent_runs_what_another_agent_writes(
             termination_condition=TextMentionTermination("TERMINATE", sources=["coder"]),
         )
         messages = (await team.run(task="What is 6 times 7?")).messages
-    said = [
-        message.content
-        for message in messages
-        if isinstance(message, TextMessage) and message.source == "runner"
-    ]
+    said = [message.content for message in messages if isinstance(message, TextMessage) and message.source == "runner"]
     assert len(said) == 2
     assert "POSIX exit code: 1" in said[0]
     assert "no such luck" in said[0]
@@ -93,7 +87,5 @@ def test_agents_and_tools_with_our_executors_are_dumped_and_loaded(tmp_path: Pat
         tool = PythonCodeExecutionTool.load_component(PythonCodeExecutionTool(executor).dump_component())
         agent = CodeExecutorAgent.load_component(CodeExecutorAgent("runner", executor).dump_component())
         for holder in (tool, agent):
-            (held,) = [
-                value for name, value in vars(holder).items() if name in ("_executor", "_code_executor")
-            ]
+            (held,) = [value for name, value in vars(holder).items() if name in ("_executor", "_code_executor")]
             assert held.dump_component() == executor.dump_component()

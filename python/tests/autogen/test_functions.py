@@ -17,14 +17,14 @@ def add_two_numbers(a: int, b: int) -> int:
     return a + b
 
 
-IMPORTS = ["json", Alias("math", "m"), ImportFromModule("os", ("sep", Alias("path", "p")))]
+IMPORTS: list[str | ImportFromModule | Alias] = ["json", Alias("math", "m"), ImportFromModule("os", ("sep", Alias("path", "p")))]
 
 
 # On one line, for AutoGen takes no more than one off (0.7.5).
 @with_requirements(global_imports=IMPORTS)
 def describe(radius: float) -> str:
     """What is imported here is there."""
-    return json.dumps([m.floor(radius), sep, p.basename("/a/b")])  # type: ignore[name-defined] # noqa: F821
+    return json.dumps([m.floor(radius), sep, p.basename("/a/b")])  # type: ignore[name-defined,no-any-return] # noqa: F821
 
 
 def greeting() -> Any:
@@ -121,16 +121,12 @@ def options(executors: Executors, request: pytest.FixtureRequest, tmp_path: Path
     }
 
 
-async def test_their_packages_are_installed(
-    executors: Executors, options: dict[str, Any], tmp_path: Path
-) -> None:
+async def test_their_packages_are_installed(executors: Executors, options: dict[str, Any], tmp_path: Path) -> None:
     # A package in the work_dir, to be installed without a network.
     with zipfile.ZipFile(tmp_path / WHEEL, "w") as archive:
         archive.writestr("stockade_test_package.py", "ANSWER = 42\n")
         info = "stockade_test_package-1.0.dist-info"
-        archive.writestr(
-            f"{info}/METADATA", "Metadata-Version: 2.1\nName: stockade-test-package\nVersion: 1.0\n"
-        )
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: stockade-test-package\nVersion: 1.0\n")
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")
     async with executors.running(functions=[answer], **options) as executor:
@@ -138,9 +134,7 @@ async def test_their_packages_are_installed(
     assert (result.exit_code, result.output) == (0, "42\n")
 
 
-async def test_packages_that_cannot_be_installed_fail_each_call(
-    executors: Executors, options: dict[str, Any]
-) -> None:
+async def test_packages_that_cannot_be_installed_fail_each_call(executors: Executors, options: dict[str, Any]) -> None:
     async with executors.running(functions=[needs_what_is_not_there], **options) as executor:
         for _ in range(2):
             with pytest.raises(ValueError, match=r"(?s)Pip install failed\..*no-such-package"):
@@ -173,9 +167,7 @@ async def test_a_callable_with_requirements_need_not_be_decorated(ours: Executor
     # AutoGen's constructor takes it, and the first call raises a TypeError (0.7.5).
     functions = [FunctionWithRequirements.from_callable(add_two_numbers, [], ["json"])]
     async with ours.running(functions=functions) as executor:
-        result = await execute(
-            executor, ("python", "from functions import *\nprint(add_two_numbers(1, 2), json)")
-        )
+        result = await execute(executor, ("python", "from functions import *\nprint(add_two_numbers(1, 2), json)"))
     assert result.output.startswith("3 <module 'json'"), result
 
 

@@ -40,9 +40,7 @@ async def assert_no_beat(work_dir: Path) -> None:
     pytest.fail("a process of the block lives on")
 
 
-async def test_a_timeout_keeps_the_output_and_ends_children_that_ignore_it(
-    ours: Executors, tmp_path: Path
-) -> None:
+async def test_a_timeout_keeps_the_output_and_ends_children_that_ignore_it(ours: Executors, tmp_path: Path) -> None:
     # AutoGen's local one loses the output, and neither ends the child; a block that itself ignores TERM hangs
     # both (0.7.5).
     code = f"print('partial', flush=True)\n{LEAVES_A_CHILD}\nos.wait()"
@@ -68,8 +66,7 @@ async def test_a_cancel_ends_no_identical_run(ours: Executors, tmp_path: Path) -
     token = CancellationToken()
     async with ours.running(work_dir=tmp_path) as executor:
         cancelled, other = (
-            asyncio.create_task(execute(executor, ("sh", code), token=token))
-            for token in (token, CancellationToken())
+            asyncio.create_task(execute(executor, ("sh", code), token=token)) for token in (token, CancellationToken())
         )
         while not (tmp_path / "runs").exists() or (tmp_path / "runs").read_text() != "x\nx\n":
             await asyncio.sleep(0.01)
@@ -163,9 +160,7 @@ async def test_files_belong_to_the_work_dirs_owner(docker_executors: Executors, 
     assert (tmp_path / "made").stat().st_uid == (0 if docker_executors.is_reference else 12345)
 
 
-async def test_a_secret_of_this_program_is_hidden_unless_it_is_passed_on(
-    local: Executors, monkeypatch: Any
-) -> None:
+async def test_a_secret_of_this_program_is_hidden_unless_it_is_passed_on(local: Executors, monkeypatch: Any) -> None:
     monkeypatch.setenv("SOME_API_KEY", "secret")
     blocks = [("sh", "echo $SOME_API_KEY.$GIVEN")]
     async with local.running() as executor:
@@ -189,9 +184,7 @@ print(*re.findall(r"(?m)^(?:NoNewPrivs|CapBnd):\s*(\S+)", open("/proc/self/statu
 
 
 async def test_a_container_can_be_given_limits(our_docker: Executors) -> None:
-    async with our_docker.running(
-        memory=64 << 20, pids_limit=32, cpus=1.5, network="none", user="65534"
-    ) as executor:
+    async with our_docker.running(memory=64 << 20, pids_limit=32, cpus=1.5, network="none", user="65534") as executor:
         result = await execute(
             executor,
             ("sh", "id -u; ls /sys/class/net"),
@@ -204,9 +197,7 @@ async def test_a_container_can_be_given_limits(our_docker: Executors) -> None:
 
 async def test_under_lockdown_a_container_has_no_network_and_no_root(our_docker: Executors) -> None:
     async with our_docker.running(lockdown=True) as executor:
-        result = await execute(
-            executor, ("sh", "id -u; ls /sys/class/net; echo x > made; cat made; touch /usr/made")
-        )
+        result = await execute(executor, ("sh", "id -u; ls /sys/class/net; echo x > made; cat made; touch /usr/made"))
     assert result.output.split()[1:3] == ["lo", "x"]
     assert result.output.split()[0] != "0"
     assert result.exit_code == 1
@@ -307,7 +298,5 @@ executor = LocalCommandLineCodeExecutor()
 block = CodeBlock("import sys; print(repr(sys.stdin.read()))", "python")
 print(asyncio.run(executor.execute_code_blocks([block], CancellationToken())).output)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], input="secret", capture_output=True, text=True, cwd=tmp_path
-    )
+    done = subprocess.run([sys.executable, "-c", program], input="secret", capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.strip() == ("'secret'" if package == AUTOGEN else "''"), done.stderr
