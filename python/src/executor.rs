@@ -11,15 +11,12 @@ use std::{
 
 use futures_util::FutureExt;
 use pyo3::{exceptions::PyRuntimeError, prelude::*, types::PyDict};
-use stockade::{
-    BoxFuture, CodeBlock, CodeExecutor, Error, Event, LocalCommandLineCodeExecutor, RestartableExecutor,
-    Session,
-};
+use stockade::{BoxFuture, CodeBlock, CodeExecutor, Error, Event, RestartableExecutor, Session};
 use tokio::sync;
 
 use crate::{
     errors,
-    options::{self, Block, Docker, Options, Seconds, argument, named},
+    options::{self, Block, Options, Seconds, argument, named},
     runtime::{Own, Pending, lock},
 };
 
@@ -53,17 +50,11 @@ impl CancellationToken {
 
 /// What sessions are started from.
 #[derive(Debug, Clone)]
-enum Template {
-    Local(LocalCommandLineCodeExecutor),
-    Docker(Arc<Docker>),
-}
+struct Template(Arc<dyn CodeExecutor>);
 
 impl CodeExecutor for Template {
     fn start(&self) -> BoxFuture<'_, stockade::Result<Session>> {
-        match self {
-            Self::Local(executor) => CodeExecutor::start(executor),
-            Self::Docker(executor) => executor.start(),
-        }
+        self.0.start()
     }
 }
 
@@ -75,7 +66,8 @@ pub(crate) struct Executor {
 }
 
 impl Executor {
-    fn new(template: Template) -> Self {
+    fn new(template: impl CodeExecutor + 'static) -> Self {
+        let template = Template(Arc::new(template));
         let current = Mutex::new(Self::own(&template));
         Self { template, current }
     }
@@ -117,12 +109,12 @@ async fn started(executor: &RestartableExecutor) -> stockade::Result<Arc<Session
 impl Executor {
     #[staticmethod]
     fn local(options: Bound<'_, PyDict>) -> PyResult<Self> {
-        Ok(Self::new(Template::Local(options::local(&Options::new(options))?)))
+        Ok(Self::new(options::local(&Options::new(options))?))
     }
 
     #[staticmethod]
     fn docker(options: Bound<'_, PyDict>) -> PyResult<Self> {
-        Ok(Self::new(Template::Docker(Arc::new(options::docker(&Options::new(options))?))))
+        Ok(Self::new(options::docker(&Options::new(options))?))
     }
 
     fn start(&self, py: Python<'_>) -> PyResult<Pending> {
@@ -310,7 +302,7 @@ impl Events {
 enum Stream {
     /// Nobody has asked for an event.
     Waiting(Call),
-    Running(stockade::Events),
+    Running(Box<stockade::Events>),
     /// The events before the failure have been given.
     Failed(Error),
     Over,
@@ -319,7 +311,7 @@ enum Stream {
 impl Stream {
     async fn next(&mut self) -> stockade::Result<Vec<Event>> {
         if let Self::Waiting(call) = self {
-            *self = Self::Running(call.clone().begin().await?.events()?);
+            *self = Self::Running(Box::new(call.clone().begin().await?.events()?));
         }
         let Self::Running(events) = self else {
             return match mem::replace(self, Self::Over) {

@@ -17,7 +17,6 @@ use stockade::{
     Functions, Language, LocalCommandLineCodeExecutor, ParseOptionError, PullProgress, Sandbox,
     SandboxNetwork, Session, WorkspaceMode,
 };
-
 use tokio::runtime::Handle;
 
 use crate::{answers, errors};
@@ -30,6 +29,7 @@ macro_rules! set {
         })*
     };
 }
+
 /// Options by their names, and what they are options of.
 pub(crate) struct Options<'py> {
     values: Bound<'py, PyDict>,

@@ -33,8 +33,11 @@ pub(crate) fn test_python(passed_on: &[&str]) -> Result<(), String> {
     python::test(passed_on, &environment)
 }
 
+/// Of the environment, with their values.
+type Variables = Vec<(&'static str, OsString)>;
+
 /// The engines, which end when they are dropped, and what the tests are told.
-fn prepare_for_tests() -> Result<(Containers, Vec<(&'static str, OsString)>), String> {
+fn prepare_for_tests() -> Result<(Containers, Variables), String> {
     let path = setup::prepare_for_tests()?;
     let containers = Containers::prepare();
     let mut environment = vec![("PATH", path)];
@@ -51,22 +54,19 @@ pub(crate) fn bench(passed_on: &[&str]) -> Result<(), String> {
     arguments.extend(passed_on);
     let mut environment = vec![("PATH", path)];
     environment.extend(memory_for_files().map(|folder| ("TMPDIR", folder)));
-    let containers = wants_containers(passed_on).then(Containers::prepare);
+    let with_containers = ["docker", "autogen"].iter().any(|row| wants(passed_on, row));
+    let containers = with_containers.then(Containers::prepare);
     environment.extend(containers.iter().flat_map(Containers::environment));
-    if wants(passed_on, |row| row == "autogen") {
+    if ["binding", "autogen"].iter().any(|row| wants(passed_on, row)) {
         environment.push(("STOCKADE_BENCH_PYTHON", python::for_benchmarks()?.into()));
     }
     cargo(&arguments, &environment)
 }
 
-fn wants_containers(rows: &[&str]) -> bool {
-    wants(rows, |row| row.starts_with("docker") || row == "autogen")
-}
-
-/// Whether one of these rows is asked for: all are, unless some are named.
-fn wants(rows: &[&str], which: impl Fn(&str) -> bool) -> bool {
+/// Whether rows are asked for whose names begin so: all are, unless some are named.
+fn wants(rows: &[&str], beginning: &str) -> bool {
     let mut named = rows.iter().filter(|row| !row.starts_with('-')).peekable();
-    named.peek().is_none() || named.any(|row| which(row))
+    named.peek().is_none() || named.any(|row| row.starts_with(beginning))
 }
 
 /// Where a file system in memory keeps temporary files. Blocks and their bare counterparts save files there, for

@@ -35,7 +35,7 @@ pub(crate) fn check() -> Result<(), String> {
         "ruff format --check".to_owned(),
         "ruff check".to_owned(),
         "mypy stockade tests examples".to_owned(),
-        "stubtest --ignore-disjoint-bases stockade._native".to_owned(),
+        "stubtest stockade._native".to_owned(),
         format!("pyright --pythonpath {interpreter}"),
     ] {
         let mut words = line.split(' ');
@@ -93,7 +93,7 @@ impl Environment {
         Ok(environment)
     }
 
-    /// A wheel that is built by the profile of the tests shares what is compiled with them.
+    /// Builds the wheel with a profile of cargo's, which is to be shared with what else is compiled, and installs it.
     fn install_wheel(&self, profile: &str) -> Result<(), String> {
         let wheels = self.folder.join("wheels");
         if wheels.exists() {
