@@ -45,7 +45,7 @@ pub(crate) fn check() -> Result<(), String> {
     Ok(())
 }
 
-/// The interpreter of an environment with the package as it is released.
+/// A Python with the package as its users get it, and with what it is measured beside.
 pub(crate) fn for_benchmarks() -> Result<PathBuf, String> {
     let environment = Environment::existing_or_fresh()?;
     environment.install_wheel("release")?;
@@ -75,14 +75,22 @@ impl Environment {
         let folder = environment.folder.to_string_lossy();
         let line = format!("{} -m venv {folder}", interpreter.display());
         run(Command::new(&interpreter).args(["-m", "venv"]).arg(&environment.folder), &line)?;
-        let line = format!("pip install --quiet --requirement {REQUIREMENTS}");
-        run(environment.command("pip").args(line.split(' ').skip(1)), &line)?;
+        environment.install_requirements()?;
         Ok(environment)
+    }
+
+    fn install_requirements(&self) -> Result<(), String> {
+        let line = format!("pip install --quiet --requirement {REQUIREMENTS}");
+        run(self.command("pip").args(line.split(' ').skip(1)), &line)
     }
 
     fn existing_or_fresh() -> Result<Self, String> {
         let environment = Self::at_its_place()?;
-        if environment.program("stubtest").exists() { Ok(environment) } else { Self::fresh() }
+        if !environment.program("pip").exists() {
+            return Self::fresh();
+        }
+        environment.install_requirements()?;
+        Ok(environment)
     }
 
     /// Builds the wheel with a profile of cargo's, which is to be shared with what else is compiled, and installs it.

@@ -94,8 +94,14 @@ fn is_identifier(name: &str) -> bool {
 /// Gives the session the functions module that the options ask for.
 pub(crate) async fn install(session: Session, options: &SessionOptions) -> Result<Session> {
     let Some(functions) = &options.functions else { return Ok(session) };
-    let variables = prepare(&session, functions, options.variable("PYTHONPATH")).await?;
-    Ok(session.with_env(variables))
+    match prepare(&session, functions, options.variable("PYTHONPATH")).await {
+        Ok(variables) => Ok(session.with_env(variables)),
+        Err(error) => {
+            // What a refused start had is gone when it is told: its container's name can be used again.
+            let _ = session.stop().await;
+            Err(error)
+        }
+    }
 }
 
 /// Saves the module, installs its packages and loads it. Gives the variables by which blocks in any folder find it;

@@ -9,6 +9,7 @@
 //! call awaited on a current-thread tokio runtime. A bare script's streams are /dev/null unless said otherwise.
 //! Files are saved below TMPDIR, which `cargo xtask bench` sets to a file system in memory where there is one.
 
+mod autogen;
 mod bare;
 mod binding;
 mod blocks;
@@ -57,6 +58,11 @@ const GROUPS: &[Group] = &[
     Group { name: "docker", about: "blocks in a container, alone and at once", measure: docker::blocks },
     Group { name: "docker-start", about: "start and stop of a container", measure: docker::start_and_stop },
     Group { name: "docker-many", about: "50 containers at once", measure: docker::many },
+    Group {
+        name: "autogen",
+        about: "the Python package beside AutoGen's executors",
+        measure: autogen::beside_autogen,
+    },
     Group { name: "docker-cycles", about: "1 000 times start and stop", measure: docker::cycles },
 ];
 

@@ -82,9 +82,22 @@ async fn a_container_that_is_not_to_be_removed_is_left_stopped() {
         ("exited".into(), "0".into())
     );
     assert!(docker(&["diff", name.as_str()]).contains("A /root/file"));
-    // Its owner, this process, lives: nobody takes the name from it.
-    let error = refusal(builder.container_name(name.as_str())).await;
-    assert!(error.to_string().contains(name.as_str()), "{error}");
+    // Until this process, whose it is, wants the name again.
+    let session = start(builder.container_name(name.as_str())).await;
+    assert_eq!(output(&session, sh("ls /root")).await, "");
+}
+
+#[tokio::test]
+async fn an_executor_whose_container_is_not_to_be_removed_restarts() {
+    let Some(builder) = builder() else { return };
+    let name = Name::of_container();
+    let executor =
+        builder.container_name(name.as_str()).auto_remove(false).build().expect("the options are valid");
+    let executor = RestartableExecutor::new(executor);
+    executor.start().await.expect("it starts");
+    executor.restart().await.expect("it starts again");
+    executor.stop().await.expect("it stops");
+    assert_eq!(state(name.as_str()), "exited");
 }
 
 #[tokio::test]

@@ -31,7 +31,9 @@ mod workspace;
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use bollard::{
-    errors::Error as DockerError, models::ContainerInspectResponse, query_parameters::InspectContainerOptions,
+    errors::Error as DockerError,
+    models::{ContainerInspectResponse, ContainerStateStatusEnum},
+    query_parameters::InspectContainerOptions,
 };
 use serde_bytes::ByteBuf;
 use stockade_runner::wire::{
@@ -328,7 +330,7 @@ impl Start {
         Ok(Opened { policy: opened.policy.map(warned), ..opened })
     }
 
-    /// Makes the container. One of its name whose owner is dead gives way.
+    /// Makes the container. One of its name whose owner is dead gives way, and one of this process that has ended.
     async fn create(&self, place: &Place<'_>, plan: &Plan<'_>, name: &str) -> Result<Created, Refused> {
         let docker = &place.daemon.docker;
         let create = || {
@@ -341,7 +343,7 @@ impl Start {
             Err(error) => return Err(not_created(&error, place)),
         }
         match self.holder(place, name).await? {
-            Holder::Dead(id) => drop(container::remove(docker, &id).await),
+            Holder::Ended(id) => drop(container::remove(docker, &id).await),
             Holder::Lingers(found) => return Ok(Created::Lingers(found)),
         }
         let created = create().await.map_err(|error| not_created(&error, place))?;
@@ -363,12 +365,17 @@ impl Start {
         let owner = Owner::from_labels(&labels).ok_or_else(|| taken("that is not Stockade's"))?;
         let running = found.state.as_ref().and_then(|state| state.running).unwrap_or(false);
         let lingers = running && labels.contains_key(owner::TOKEN);
-        match (lingers, owner.life(&Owner::this())) {
+        let here = Owner::this();
+        let status = found.state.as_ref().and_then(|state| state.status);
+        if owner == here && status == Some(ContainerStateStatusEnum::EXITED) {
+            return Ok(Holder::Ended(found.id.unwrap_or_else(|| name.to_owned())));
+        }
+        match (lingers, owner.life(&here)) {
             (true, _) if !self.options.stop_container => Ok(Holder::Lingers(Box::new(found))),
             (true, _) => Err(taken(
                 "that outlives its sessions; to go on in it, set stop_container to false (`--keep-container`)",
             )),
-            (false, Life::Dead) => Ok(Holder::Dead(found.id.unwrap_or_else(|| name.to_owned()))),
+            (false, Life::Dead) => Ok(Holder::Ended(found.id.unwrap_or_else(|| name.to_owned()))),
             (false, Life::Alive) => {
                 Err(taken(&format!("of a session of the process {}, which is alive", owner.pid())))
             }
@@ -524,8 +531,8 @@ enum Created {
 
 /// Who has a container's name.
 enum Holder {
-    /// A process that is gone.
-    Dead(String),
+    /// A process that is gone, or this one, which has kept what has ended: it can be looked into until now.
+    Ended(String),
     /// Nobody, perhaps: the container waits for its next session.
     Lingers(Box<ContainerInspectResponse>),
 }

@@ -140,8 +140,8 @@ impl DockerCommandLineCodeExecutorBuilder {
         self
     }
 
-    /// The container's name; by default one is made up. The name of a container whose owner is dead is taken over;
-    /// that of any other is refused at the start.
+    /// The container's name; by default one is made up. The name of a container whose owner is dead is taken over, and
+    /// that of one which this process has kept and which has ended; that of any other is refused at the start.
     pub fn container_name(mut self, name: impl Into<String>) -> Self {
         self.options.container_name = Some(name.into());
         self
