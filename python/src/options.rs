@@ -321,7 +321,7 @@ macro_rules! set_session_options {
         for LanguageOption(language) in $options.list("languages")? {
             $builder = $builder.language(language);
         }
-        set!($builder, $options, { output_limit: u64, keep_going: bool, merge_streams: bool, });
+        set!($builder, $options, { output_limit: u64, keep_going: bool, merge_streams: bool, spares: u32, });
     };
 }
 

@@ -129,6 +129,7 @@ class LocalTemplate(Template):
         output_limit: int = 1 << 20,
         keep_going: bool = False,
         merge_streams: bool = False,
+        spares: int = 1,
         languages: Sequence[Language] = (),
     ) -> None:
         """Makes an executor; `start` starts its session.
@@ -151,6 +152,8 @@ class LocalTemplate(Template):
                 its end: 64 MiB at most.
             keep_going: Whether blocks after one that fails are run all the same.
             merge_streams: Whether stdout and stderr share one pipe, so that their common order is exact.
+            spares: How many Python interpreters wait for blocks, once the session has run a Python block: each is for
+                one block, which is spared its start. None with 0, 64 at most.
             languages: Languages beside those that are built in.
 
         Raises:
@@ -167,6 +170,7 @@ class LocalTemplate(Template):
             output_limit=output_limit,
             keep_going=keep_going,
             merge_streams=merge_streams,
+            spares=spares,
             languages=languages,
         )
         self._make(Executor.local, options, functions, functions_module)
@@ -215,6 +219,7 @@ class DockerTemplate(Template):
         output_limit: int = 1 << 20,
         keep_going: bool = False,
         merge_streams: bool = False,
+        spares: int = 1,
         languages: Sequence[Language] = (),
     ) -> None:
         """Makes an executor; `start` starts its session.
@@ -265,6 +270,8 @@ class DockerTemplate(Template):
                 its end: 64 MiB at most.
             keep_going: Whether blocks after one that fails are run all the same.
             merge_streams: Whether stdout and stderr share one pipe, so that their common order is exact.
+            spares: How many Python interpreters wait for blocks, once the session has run a Python block: each is for
+                one block, which is spared its start. None with 0, 64 at most.
             languages: Languages beside those that are built in.
 
         Raises:
@@ -306,6 +313,7 @@ class DockerTemplate(Template):
             output_limit=output_limit,
             keep_going=keep_going,
             merge_streams=merge_streams,
+            spares=spares,
             languages=languages,
         )
         self._make(Executor.docker, options, functions, functions_module)

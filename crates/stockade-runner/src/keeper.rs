@@ -12,7 +12,7 @@
 use std::{
     fs::File,
     io::{self, Write},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
 
@@ -35,13 +35,13 @@ use crate::{
     wire::message::Confined,
 };
 
-/// What the runner asks of a keeper: start the program in the directory of the first descriptor, with the second
-/// and third as stdout and stderr. Only a failure is answered.
+/// What the runner asks of a keeper: start the program in the directory of the first descriptor, with the next three as
+/// stdin, stdout and stderr. Only a failure is answered.
 #[derive(Debug, Serialize, Deserialize)]
 enum Order {
     /// The program's encoding follows.
     Small(#[serde(with = "serde_bytes")] Vec<u8>),
-    /// The fourth descriptor is a file with this many bytes of it: an environment can be larger than any message.
+    /// The fifth descriptor is a file with this many bytes of it: an environment can be larger than any message.
     Large { length: usize },
 }
 
@@ -83,18 +83,18 @@ impl Keeper {
         &self,
         program: &Program,
         directory: &OwnedFd,
-        stdout: &OwnedFd,
-        stderr: &OwnedFd,
+        streams: [BorrowedFd<'_>; 3],
     ) -> io::Result<()> {
         let bytes = postcard::to_stdvec(program).map_err(io::Error::other)?;
-        let places = [directory.as_fd(), stdout.as_fd(), stderr.as_fd()];
+        let [stdin, stdout, stderr] = streams;
+        let places = [directory.as_fd(), stdin, stdout, stderr];
         if bytes.len() <= SMALL {
             return self.channel.send(&Order::Small(bytes), &places);
         }
         let mut file = File::from(memfd_create("stockade-program", MemfdFlags::CLOEXEC)?);
         file.write_all(&bytes)?;
-        let [directory, stdout, stderr] = places;
-        self.channel.send(&Order::Large { length: bytes.len() }, &[directory, stdout, stderr, file.as_fd()])
+        let places = [directory.as_fd(), stdin, stdout, stderr, file.as_fd()];
+        self.channel.send(&Order::Large { length: bytes.len() }, &places)
     }
 
     /// The next report, or [`io::ErrorKind::WouldBlock`]; `None` when the keeper is gone.
@@ -309,14 +309,16 @@ impl Keeping {
 
 fn start(order: Order, descriptors: Vec<OwnedFd>) -> Result<Pid, SpawnError> {
     let broken = |stage| SpawnError { stage, errno: libc::EBADF };
-    let [directory, stdout, stderr, file @ ..] = &descriptors[..] else { return Err(broken(Stage::Streams)) };
+    let [directory, stdin, stdout, stderr, file @ ..] = &descriptors[..] else {
+        return Err(broken(Stage::Streams));
+    };
     let bytes = match (order, file) {
         (Order::Small(bytes), []) => bytes,
         (Order::Large { length }, [file]) => read(file, length).map_err(|_| broken(Stage::Execute))?,
         _ => return Err(broken(Stage::Execute)),
     };
     let program: Program = postcard::from_bytes(&bytes).map_err(|_| broken(Stage::Execute))?;
-    process::spawn(&program, directory.as_fd(), stdout.as_fd(), stderr.as_fd())
+    process::spawn(&program, directory.as_fd(), [stdin, stdout, stderr].map(AsFd::as_fd))
 }
 
 fn read(file: &OwnedFd, length: usize) -> io::Result<Vec<u8>> {

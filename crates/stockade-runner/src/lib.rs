@@ -16,6 +16,7 @@
 //! ├─ memory      the kernel's count of those whom it ended for want of memory, and who is to go first
 //! ├─ source      a block's file name and contents;  shell_lines: `!` lines in Python
 //! ├─ language    the table of languages;  interpreter: finding what runs one;  environment
+//! ├─ spare       interpreters that wait for a block
 //! ├─ capture     what is kept of the output;  manifest: which files changed
 //! ├─ outcome     how a block ended
 //! ├─ removal     removing a workspace, whatever was made of it
@@ -44,6 +45,7 @@ mod relay;
 pub mod removal;
 pub mod shell_lines;
 pub mod source;
+mod spare;
 mod tree;
 mod user;
 pub mod wire;

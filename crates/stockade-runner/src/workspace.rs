@@ -172,6 +172,12 @@ impl Workspace {
         &self.directory
     }
 
+    /// Which directory it is, by device and number.
+    pub(crate) fn identity(&self) -> io::Result<(u64, u64)> {
+        let opened = fstat(&self.directory)?;
+        Ok((opened.st_dev, opened.st_ino))
+    }
+
     /// Opens the directory again when its path leads to another one by now.
     pub(crate) fn refresh(&mut self) -> io::Result<()> {
         let (opened, there) = (fstat(&self.directory)?, stat(&self.path)?);

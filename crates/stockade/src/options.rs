@@ -15,6 +15,10 @@ use crate::{
 
 /// A block's default timeout, AutoGen's.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+/// One is enough for callers who run a block after another; each costs some 10 MiB.
+const DEFAULT_SPARES: u32 = 1;
+/// What the runner has at most: more would only hold memory.
+const MAX_SPARES: u32 = 64;
 /// What is kept of each of a block's streams by default.
 const DEFAULT_OUTPUT_LIMIT: u64 = 1 << 20;
 /// The most that can be asked to be kept: runner and host hold it in memory, several times over.
@@ -31,6 +35,7 @@ pub(crate) struct SessionOptions {
     pub(crate) keep_going: bool,
     pub(crate) merge_streams: bool,
     pub(crate) languages: Vec<Language>,
+    pub(crate) spares: u32,
 }
 
 impl SessionOptions {
@@ -44,6 +49,7 @@ impl SessionOptions {
             keep_going: false,
             merge_streams: false,
             languages: Vec::new(),
+            spares: DEFAULT_SPARES,
         }
     }
 
@@ -51,6 +57,10 @@ impl SessionOptions {
         check_timeout(self.timeout)?;
         check_variables(&self.env)?;
         self.functions.as_ref().map_or(Ok(()), Functions::check)?;
+        if self.spares > MAX_SPARES {
+            let why = format!("must be at most {MAX_SPARES}");
+            return Err(Error::InvalidOption { option: "spares", why });
+        }
         if self.output_limit > MAX_OUTPUT_LIMIT {
             let why = format!("must be at most {MAX_OUTPUT_LIMIT} bytes");
             return Err(Error::InvalidOption { option: "output_limit", why });
@@ -71,6 +81,7 @@ impl SessionOptions {
             env: self.env.clone(),
             cleanup_temp_files: self.cleanup_temp_files,
             languages: self.languages.clone(),
+            spares: self.spares,
             ..SessionSpec::default()
         }
     }
@@ -136,6 +147,18 @@ macro_rules! session_setters {
             self
         }
 
+        /// How many Python interpreters wait for blocks, once the session has run a Python block: 1 by default, 64 at most,
+        /// and none with 0. A block gets one that has started while the caller was busy, for itself alone, and is spared
+        /// the start.
+        ///
+        /// To the code it is as if `python FILE` had been called, with three exceptions: what lies above its own frames on
+        /// the stack, the command line that other processes see, and that modules are not taken apart at its end,
+        /// unless it leaves a file open or a thread running.
+        pub fn spares(mut self, count: u32) -> Self {
+            self.options.session.spares = count;
+            self
+        }
+
         /// Adds a language. One with the name or an alias of another takes that over.
         pub fn language(mut self, language: $crate::Language) -> Self {
             self.options.session.languages.push(language);
@@ -186,6 +209,13 @@ mod tests {
         assert!(check_timeout(Duration::MAX).is_err());
         assert!(check_timeout(Duration::from_millis(1)).is_ok());
         assert!(check_timeout(LONGEST).is_ok());
+    }
+
+    #[test]
+    fn more_spares_than_there_can_be_are_refused() {
+        let check = |spares| SessionOptions { spares, ..SessionOptions::new(true) }.check();
+        assert!(check(MAX_SPARES + 1).is_err());
+        assert!(check(MAX_SPARES).is_ok() && check(0).is_ok());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The price of a block: alone, in Python, and beside fifteen others.
 
-use std::{path::PathBuf, process::Command};
+use std::{path::PathBuf, process::Command, time::Duration};
 
-use stockade::{CodeBlock, Session};
+use stockade::{CodeBlock, LocalCommandLineCodeExecutor, Session};
 
 use crate::{
     bare::{self, Script},
@@ -16,19 +16,34 @@ const WIDTH: usize = 16;
 const TURNS: usize = 10;
 
 pub(crate) fn sh(workbench: &Workbench) -> Result<Vec<Row>> {
-    let pair = one_block(workbench, 400, &CodeBlock::new("sh", "true"), &Script::shell("true")?)?;
+    let (block, script) = (CodeBlock::new("sh", "true"), Script::shell("true")?);
+    let pair = one_block(workbench, workbench.session()?, 400, &block, &script)?;
     let row = Row::times("`sh` block of `true`", &pair);
     Ok(vec![row.target("≤ +0.3 ms", pair.overhead_ms() <= 0.3)])
 }
 
 pub(crate) fn python(workbench: &Workbench) -> Result<Vec<Row>> {
-    let script = Script::new(&real_python()?, "pass")?;
-    let pair = one_block(workbench, 60, &CodeBlock::new("python", "pass"), &script)?;
-    Ok(vec![Row::times("`python` block of `pass`", &pair)])
+    let (script, block) = (Script::new(&real_python()?, "pass")?, CodeBlock::new("python", "pass"));
+    // A bare interpreter takes its time between two blocks, and so the next one has started.
+    let [fresh, spared] = [0, 1].map(|spares| {
+        let executor = LocalCommandLineCodeExecutor::builder().no_sandbox().spares(spares).build()?;
+        one_block(workbench, workbench.wait(executor.start())?, 60, &block, &script)
+    });
+    let (fresh, spared) = (fresh?, spared?);
+    let is_met = spared.stockade <= Duration::from_millis(3);
+    Ok(vec![
+        Row::times("`python` block of `pass`, no spare", &fresh),
+        Row::times("`python` block of `pass`, a spare ready", &spared).target("≤ 3 ms", is_met),
+    ])
 }
 
-fn one_block(workbench: &Workbench, rounds: usize, block: &CodeBlock, script: &Script) -> Result<Pair> {
-    let session = workbench.session()?;
+fn one_block(
+    workbench: &Workbench,
+    session: Session,
+    rounds: usize,
+    block: &CodeBlock,
+    script: &Script,
+) -> Result<Pair> {
     let pair = by_turns(
         workbench.count(rounds, rounds / 4),
         || time(|| workbench.run(&session, block)),

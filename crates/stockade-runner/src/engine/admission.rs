@@ -6,7 +6,7 @@ use std::{
     fs::Permissions,
     io,
     os::{
-        fd::OwnedFd,
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::{PermissionsExt, lchown},
     },
     path::{Path, PathBuf},
@@ -18,7 +18,8 @@ use tempfile::TempDir;
 
 use super::{
     Engine, Handled, Session, failed, failure,
-    run::{self, Block, Live, Phase, Purpose, Run, Shim, to_bytes},
+    run::{self, Block, Live, Phase, Purpose, Run, Shim, Spared, to_bytes},
+    spares::Start,
 };
 use crate::{
     capture::Capture,
@@ -31,12 +32,13 @@ use crate::{
     },
     outcome::{Outcome, Status},
     source::{FileName, Source},
+    spare::{self, Door},
     wire::message::{Failure, LIVE_WINDOW, Reply, RunId, RunSpec, Stream},
     workspace::{SaveError, SavedFile},
 };
 
 /// Run numbers from here on are our own. A host counts from 0 and never comes here.
-pub(super) const FIRST_PROBE: RunId = 1 << 63;
+pub(super) const FIRST_OWN_RUN: RunId = 1 << 63;
 /// How long a shim may take to say what is behind it; then it is used as it is.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 const PROBE_OUTPUT: u64 = 64 << 10;
@@ -54,11 +56,25 @@ const RESERVED_DESCRIPTORS: usize = 64;
 pub(super) struct Waiting {
     pub(super) spec: RunSpec,
     plan: Option<Plan>,
+    /// Where it had got to, if it is started again.
+    pub(super) begun: Option<Begun>,
+}
+
+/// What of a run is not to begin again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begun {
+    pub(super) until: Option<Instant>,
+    pub(super) announced: bool,
 }
 
 impl Waiting {
     pub(super) fn new(spec: RunSpec) -> Self {
-        Self { spec, plan: None }
+        Self { spec, plan: None, begun: None }
+    }
+
+    /// The same, to be started once more.
+    pub(super) fn again(self, begun: Begun) -> Self {
+        Self { begun: Some(begun), ..self }
     }
 
     /// The file that it will hold alone.
@@ -96,7 +112,7 @@ impl Engine {
         // While one is tried, `self.waiting` holds those that came before it and wait on.
         for mut waiting in std::mem::take(&mut self.waiting) {
             match self.try_to_start(&mut waiting) {
-                Ok(()) => {}
+                Ok(()) => self.remember(waiting),
                 Err(Obstacle::Over(result)) => {
                     self.link.send(&Reply::Finished { run: waiting.spec.run, result: *result })?;
                 }
@@ -126,7 +142,16 @@ impl Engine {
             return Err(Obstacle::Later);
         }
         let file = self.save(plan)?;
-        self.launch(&waiting.spec, plan, &interpreter, file)
+        self.launch(&waiting.spec, plan, &interpreter, file, waiting.begun)
+    }
+
+    /// Keeps what was started with an interpreter that had waited, and that may not have heard of it.
+    fn remember(&mut self, waiting: Waiting) {
+        if let Some(Purpose::Block(block)) = self.runs.get_mut(&waiting.spec.run).map(|run| &mut run.purpose)
+            && let Some(spared) = &mut block.spared
+        {
+            spared.again = Some(waiting);
+        }
     }
 
     /// What the request asks for; fails when it can't be a block's.
@@ -204,14 +229,19 @@ impl Engine {
         }
         let Some(session) = &self.session else { return Obstacle::Later };
         let program = run::probe(found, &shim.environment, &session.attributes);
-        let id = self.next_probe;
-        self.next_probe += 1;
-        let process = self.order(id, &program, false);
+        let id = self.next_own_run();
+        let process = self.order(id, &program, stdin(), false);
         process.map_or_else(broken, |process| {
             let until = Instant::now().checked_add(PROBE_TIMEOUT);
             self.insert(id, process, Purpose::Probe(shim), PROBE_OUTPUT, until);
             Obstacle::Later
         })
+    }
+
+    /// A number for a process that the host knows nothing of.
+    pub(super) fn next_own_run(&mut self) -> RunId {
+        self.next_own_run += 1;
+        self.next_own_run - 1
     }
 
     /// Takes in what a shim printed: the last line is the path. Whatever else it did, it is asked once only.
@@ -269,9 +299,11 @@ impl Engine {
         plan: &Plan,
         interpreter: &Interpreter,
         file: SavedFile,
+        begun: Option<Begun>,
     ) -> Result<(), Obstacle> {
         let path = self.path_of(&file);
-        let attributes = &self.session.as_ref().ok_or(Obstacle::Later)?.attributes;
+        let session = self.session.as_ref().ok_or(Obstacle::Later)?;
+        let attributes = &session.attributes;
         let make = || make_scratch(attributes.credentials.as_ref());
         let scratch = match interpreter.command.compiles().then(make).transpose() {
             Ok(scratch) => scratch,
@@ -281,29 +313,70 @@ impl Engine {
             }
         };
         let program = run::program(interpreter, &path, scratch.as_ref(), &plan.environment, attributes);
-        let process = match self.order(spec.run, &program, spec.merge_streams) {
-            Ok(process) => process,
+        // Where one has failed it, another is not asked.
+        let spare = match begun {
+            None => self.spare_for(spec, plan, interpreter, &path),
+            Some(_) => None,
+        };
+        let ordered = match spare {
+            Some((process, door)) => Ok((process, Some(door))),
+            None => {
+                self.order(spec.run, &program, stdin(), spec.merge_streams).map(|process| (process, None))
+            }
+        };
+        let (process, door) = match ordered {
+            Ok(ordered) => ordered,
             Err(failure) => {
                 file.release();
                 return Err(broken(failure));
             }
         };
         let until = process.started.checked_add(Duration::from_millis(spec.timeout_ms));
+        let until = begun.map_or(until, |begun| begun.until);
+        let announced = begun.is_some_and(|begun| begun.announced);
         let block = Block {
             language: plan.language.name.clone(),
             file,
             path,
             interpreter: interpreter.program.clone(),
-            announce_at: process.started.checked_add(ANNOUNCE_AFTER),
+            announce_at: process.started.checked_add(ANNOUNCE_AFTER).filter(|_| !announced),
             live: spec.live.then_some(Live { credit: LIVE_WINDOW, lost: 0, backpressure: spec.backpressure }),
             _scratch: scratch,
+            spared: door.map(|door| Box::new(Spared { door, again: None })),
         };
         self.insert(spec.run, process, Purpose::Block(block), spec.output_limit, until);
         Ok(())
     }
 
+    /// An interpreter that waited for this block, or one like it.
+    fn spare_for(
+        &mut self,
+        spec: &RunSpec,
+        plan: &Plan,
+        interpreter: &Interpreter,
+        file: &Path,
+    ) -> Option<(Ordered, Door)> {
+        let session = self.session.as_ref()?;
+        if session.spares == 0 || !spare::is_for(&plan.language, interpreter) {
+            return None;
+        }
+        let start = Start {
+            interpreter: interpreter.program.clone(),
+            environment: Rc::clone(&plan.environment),
+            merge_streams: spec.merge_streams,
+            directory: session.workspace.identity().ok()?,
+        };
+        self.take_spare(start, spec.env.is_empty(), spec.run, file)
+    }
+
     /// Has a keeper start the program.
-    fn order(&mut self, id: RunId, program: &Program, merge_streams: bool) -> Result<Ordered, Failure> {
+    pub(super) fn order(
+        &mut self,
+        id: RunId,
+        program: &Program,
+        stdin: BorrowedFd<'_>,
+        merge_streams: bool,
+    ) -> Result<Ordered, Failure> {
         let refused = |error: std::io::Error| failed("start a process", &error);
         let (mut pipes, stdout) =
             self.open_pipe(id, Stream::Stdout).map_err(refused).map(|(id, end)| (vec![id], end))?;
@@ -318,7 +391,7 @@ impl Engine {
             let kills_before = self.session.as_ref().map_or(0, Session::out_of_memory_kills);
             let started = Instant::now();
             Ok(Ordered {
-                keeper: self.order_keeper(id, program, &stdout, &stderr)?,
+                keeper: self.order_keeper(id, program, [stdin, stdout.as_fd(), stderr.as_fd()])?,
                 pipes: pipes.clone(),
                 started,
                 kills_before,
@@ -338,8 +411,7 @@ impl Engine {
         &mut self,
         id: RunId,
         program: &Program,
-        stdout: &OwnedFd,
-        stderr: &OwnedFd,
+        streams: [BorrowedFd<'_>; 3],
     ) -> std::io::Result<u64> {
         // A free keeper may have been killed without our having heard of it.
         const TRIES: usize = 4;
@@ -349,7 +421,7 @@ impl Engine {
             let keeper = self.keepers.take(id, &self.reactor)?;
             let directory = self.session.as_ref().ok_or_else(no_session)?.workspace.directory();
             let kept = self.keepers.get(keeper).ok_or_else(no_session)?;
-            match kept.keeper.order(program, directory, stdout, stderr) {
+            match kept.keeper.order(program, directory, streams) {
                 Ok(()) => return Ok(keeper),
                 Err(error) => refused = error,
             }
@@ -392,11 +464,17 @@ impl Engine {
 }
 
 /// A process that was ordered.
-struct Ordered {
-    keeper: u64,
-    pipes: Vec<u64>,
-    started: Instant,
-    kills_before: u64,
+#[derive(Debug)]
+pub(super) struct Ordered {
+    pub(super) keeper: u64,
+    pub(super) pipes: Vec<u64>,
+    pub(super) started: Instant,
+    pub(super) kills_before: u64,
+}
+
+/// What blocks have as their stdin: nothing.
+fn stdin() -> BorrowedFd<'static> {
+    rustix::stdio::stdin()
 }
 
 /// A folder for a compiled program. It is for nobody but the blocks' user.

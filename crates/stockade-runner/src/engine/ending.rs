@@ -117,6 +117,9 @@ impl Engine {
     /// The block's own process has ended. That is the run's end, unless we are ending its whole tree.
     pub(super) fn process_ended(&mut self, id: RunId, report: Report, childless: bool) -> Handled {
         let Some(run) = self.runs.get_mut(&id) else { return Ok(()) };
+        if run.never_began() {
+            return self.start_again(id);
+        }
         run.process_ended(report);
         if childless || run.phase.reason().is_none() {
             self.finish(id, Vec::new())?;
@@ -128,6 +131,9 @@ impl Engine {
     pub(super) fn keeper_died(&mut self, keeper: u64) -> Handled {
         let Some(kept) = self.keepers.remove(keeper) else { return Ok(()) };
         self.end_strays();
+        if let Some(run) = kept.run {
+            self.spare_ended(run);
+        }
         if let Some(run) = kept.run.filter(|run| self.runs.contains_key(run)) {
             self.finish(run, Vec::new())?;
         }
@@ -248,6 +254,7 @@ impl Engine {
         while !self.waiting.is_empty() {
             let _ = self.cancel_waiting(0);
         }
+        self.let_spares_go();
         self.end_trees();
         // One walk at the end is for all the runs that end here.
         let handover = self.session.as_mut().and_then(|session| session.handover.take());

@@ -98,6 +98,13 @@ impl Keepers {
         Ok(id)
     }
 
+    /// Makes a keeper hold another run than it was taken for.
+    pub(crate) fn assign(&mut self, id: u64, run: RunId) {
+        if let Some(kept) = self.all.get_mut(&id) {
+            kept.run = Some(run);
+        }
+    }
+
     pub(crate) fn get(&self, id: u64) -> Option<&Kept> {
         self.all.get(&id)
     }

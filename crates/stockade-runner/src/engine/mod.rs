@@ -17,6 +17,7 @@ mod reactor;
 mod requests;
 mod run;
 mod session;
+mod spares;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -39,6 +40,7 @@ use self::{
     reactor::{Reactor, Token},
     run::{Run, Shim},
     session::Session,
+    spares::Spares,
 };
 use crate::{
     changes::Snapshot,
@@ -160,6 +162,7 @@ struct Engine {
     until_start: Option<Duration>,
     keepers: Keepers,
     pipes: Pipes,
+    spares: Spares,
     session: Option<Session>,
     runs: HashMap<RunId, Run>,
     waiting: VecDeque<Waiting>,
@@ -170,7 +173,7 @@ struct Engine {
     buffer: Box<[u8]>,
     /// What is left of removed files, to be closed when there is nothing more urgent.
     removed: Vec<File>,
-    next_probe: RunId,
+    next_own_run: RunId,
     /// When runs that wait for a file that another process holds are tried again.
     retry: Option<Instant>,
 }
@@ -204,6 +207,7 @@ impl Engine {
             until_start: None,
             keepers: Keepers::new(zygote),
             pipes: Pipes::new(),
+            spares: Spares::default(),
             session: None,
             runs: HashMap::new(),
             waiting: VecDeque::new(),
@@ -212,7 +216,7 @@ impl Engine {
             snapshot: Snapshot::default(),
             buffer: vec![0; READ_SIZE].into(),
             removed: Vec::new(),
-            next_probe: admission::FIRST_PROBE,
+            next_own_run: admission::FIRST_OWN_RUN,
             retry: None,
         })
     }
@@ -250,6 +254,7 @@ impl Engine {
             self.removed.clear();
             if self.runs.is_empty() {
                 self.prepare();
+                self.prepare_spares();
             }
         }
     }

@@ -111,6 +111,13 @@ impl Pipes {
         }
     }
 
+    /// Makes a pipe another run's.
+    pub(crate) fn assign(&mut self, id: u64, run: RunId) {
+        if let Some(pipe) = self.all.get_mut(&id) {
+            pipe.run = run;
+        }
+    }
+
     pub(crate) fn close(&mut self, id: u64) {
         self.all.remove(&id);
     }

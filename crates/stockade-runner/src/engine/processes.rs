@@ -50,6 +50,9 @@ impl Engine {
 
     fn take_report(&mut self, keeper: u64, run: Option<RunId>, report: Report) -> Handled {
         let active = run.filter(|run| self.runs.contains_key(run));
+        if let (None, Some(run)) = (active, run) {
+            self.spare_ended(run);
+        }
         match (report, active) {
             (Report::NotSpawned { stage, errno }, Some(run)) => {
                 self.keepers.give_back(keeper);

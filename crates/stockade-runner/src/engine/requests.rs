@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     End, Engine, Handled, Session,
-    admission::{FIRST_PROBE, Waiting},
+    admission::{FIRST_OWN_RUN, Waiting},
     failed, failure,
     run::to_bytes,
     session::Refused,
@@ -49,7 +49,7 @@ impl Engine {
 
     fn knows(&self, run: RunId) -> bool {
         let waits = || self.waiting.iter().any(|waiting| waiting.spec.run == run);
-        run >= FIRST_PROBE || self.runs.contains_key(&run) || waits()
+        run >= FIRST_OWN_RUN || self.runs.contains_key(&run) || waits()
     }
 
     fn start(&mut self, spec: SessionSpec) -> Handled {

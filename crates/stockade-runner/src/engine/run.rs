@@ -12,6 +12,7 @@ use std::{
 use serde_bytes::ByteBuf;
 use tempfile::TempDir;
 
+use super::admission::Waiting;
 use crate::{
     capture::Capture,
     environment::Environment,
@@ -20,6 +21,7 @@ use crate::{
     manifest::{Manifest, Since},
     os::process::{Attributes, End, Program},
     outcome::{Outcome, Status},
+    spare::{self, Door},
     wire::message::RunId,
     workspace::SavedFile,
 };
@@ -46,6 +48,16 @@ pub(crate) struct Block {
     pub(crate) live: Option<Live>,
     /// Where a compiled program lies; removed with the run.
     pub(crate) _scratch: Option<TempDir>,
+    /// Where an interpreter was taken that had waited.
+    pub(crate) spared: Option<Box<Spared>>,
+}
+
+/// What is kept of a block until it is known that its interpreter has heard of it.
+#[derive(Debug)]
+pub(crate) struct Spared {
+    pub(crate) door: Door,
+    /// What is started again if it has not.
+    pub(crate) again: Option<Waiting>,
 }
 
 /// Where a run's live output stands.
@@ -164,6 +176,15 @@ impl Run {
         }
     }
 
+    /// Whether it has ended before it began: with its interpreter, which had waited for it.
+    pub(crate) fn never_began(&self) -> bool {
+        let spared = match &self.purpose {
+            Purpose::Block(block) => block.spared.as_ref(),
+            Purpose::Probe(_) => None,
+        };
+        self.phase.reason().is_none() && spared.is_some_and(|spared| spared.door.was_not_opened())
+    }
+
     /// Whether it, or the keeper above it, was killed, and not by us.
     pub(crate) fn was_killed(&self) -> bool {
         let killed = matches!(self.end, None | Some((End::Signaled(libc::SIGKILL), _)));
@@ -276,6 +297,18 @@ fn substitute(argument: &str, places: &[(&str, &OsStr)]) -> OsString {
     }
     filled.extend_from_slice(rest.as_bytes());
     OsString::from_vec(filled)
+}
+
+/// The interpreter, to wait for its block's file.
+pub(crate) fn waiting(interpreter: &Path, environment: &Environment, attributes: &Attributes) -> Program {
+    let path = c_string(interpreter.as_os_str());
+    let arguments = ["-c", spare::RECEIVE].map(|argument| c_string(OsStr::new(argument)));
+    Program {
+        arguments: std::iter::once(path.clone()).chain(arguments).collect(),
+        path,
+        environment: environment.to_block(),
+        attributes: attributes.clone(),
+    }
 }
 
 /// The program that asks a shim for the real one.

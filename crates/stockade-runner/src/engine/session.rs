@@ -35,6 +35,8 @@ pub(super) struct Session {
     /// Where the place has a memory limit, and tells whom it ended for it.
     pub(super) out_of_memory_kills: Option<OutOfMemoryKills>,
     pub(super) languages: Languages,
+    /// How many interpreters wait for blocks.
+    pub(super) spares: usize,
     pub(super) remove_workspace: bool,
     /// Removed at the end.
     pub(super) scratch: Option<PathBuf>,
@@ -43,6 +45,9 @@ pub(super) struct Session {
     /// By which another host is known that comes when this one is gone.
     pub(super) token: Option<ByteBuf>,
 }
+
+/// As hosts are told: more would only hold memory.
+const MOST_SPARES: usize = 64;
 
 /// Why a session can't start.
 pub(super) type Refused = (Refusal, Failure);
@@ -73,6 +78,7 @@ impl Session {
             handover,
             out_of_memory_kills: spec.memory_limit.then(OutOfMemoryKills::find).flatten(),
             languages: Languages::new(spec.languages),
+            spares: (spec.spares as usize).min(MOST_SPARES),
             remove_workspace: spec.remove_workspace,
             scratch: spec.scratch.as_ref().map(to_path).filter(|path| path.is_absolute()),
             heartbeat_timeout: spec.heartbeat_timeout_ms.map(Duration::from_millis),

@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 /// Bytes of a message.
 pub(crate) const MAX_MESSAGE: usize = 8 << 10;
-const MAX_DESCRIPTORS: usize = 4;
+const MAX_DESCRIPTORS: usize = 5;
 
 /// One end.
 #[derive(Debug)]

@@ -200,23 +200,22 @@ struct Launch<'a> {
     /// As the kernel takes it; empty when nothing is to be said.
     oom_score_adj: String,
     directory: c_int,
-    streams: [c_int; 2],
+    streams: [c_int; 3],
     failed: Option<SpawnError>,
 }
 
 /// Bytes of the stack that the child runs on until it has become the program; it calls a few system calls.
 const STACK: usize = 64 << 10;
 
-/// Starts a program in a session of its own, in `directory`, with `stdout` and `stderr`, our stdin (which is
-/// `/dev/null`), no signal blocked, and no other descriptor of ours.
+/// Starts a program in a session of its own, in `directory`, with these as stdin, stdout and stderr, no signal blocked,
+/// and no other descriptor of ours.
 ///
 /// The child shares our memory until it has become the program and we stand still until then: nothing is
 /// copied, and the child can say why it failed by writing it down.
 pub(crate) fn spawn(
     program: &Program,
     directory: BorrowedFd<'_>,
-    stdout: BorrowedFd<'_>,
-    stderr: BorrowedFd<'_>,
+    streams: [BorrowedFd<'_>; 3],
 ) -> Result<Pid, SpawnError> {
     let Attributes { credentials, oom_score_adj, .. } = &program.attributes;
     let mut launch = Launch {
@@ -226,7 +225,7 @@ pub(crate) fn spawn(
         arguments: program.arguments.iter().map(|argument| argument.as_ptr()).chain([ptr::null()]).collect(),
         environment: pointers(&program.environment),
         directory: directory.as_raw_fd(),
-        streams: [stdout.as_raw_fd(), stderr.as_raw_fd()],
+        streams: streams.map(|stream| stream.as_raw_fd()),
         failed: None,
     };
     let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>());
@@ -279,8 +278,9 @@ fn become_program(launch: &Launch<'_>) -> Result<std::convert::Infallible, Spawn
     unsafe {
         check(libc::setsid(), Stage::Session)?;
         check(libc::fchdir(launch.directory), Stage::Directory)?;
-        check(libc::dup2(launch.streams[0], 1), Stage::Streams)?;
-        check(libc::dup2(launch.streams[1], 2), Stage::Streams)?;
+        for (number, stream) in (0..).zip(launch.streams) {
+            check(libc::dup2(stream, number), Stage::Streams)?;
+        }
         // The limit was this high before; should that fail all the same, the block has a higher one.
         libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
         for (resource, most) in [(libc::RLIMIT_FSIZE, file_size), (libc::RLIMIT_CPU, cpu_seconds)] {

@@ -8,7 +8,7 @@ pub use super::confinement::{Confined, Confinement, ProcessLimits, Sockets};
 use crate::{language::Language, outcome::Outcome};
 
 /// The version of these messages. A host refuses a runner that says another one in its [`Reply::Hello`].
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Bytes of a run's live output that may be on their way without having been taken.
 pub const LIVE_WINDOW: u64 = 1 << 20;
@@ -112,6 +112,8 @@ pub struct SessionSpec {
     pub confinement: Option<Confinement>,
     /// An absolute path to a directory that is the session's own, and is removed at the end as the workspace is.
     pub scratch: Option<ByteBuf>,
+    /// Python interpreters that wait for the next blocks, once a block has used one.
+    pub spares: u32,
 }
 
 /// Who owns the files that blocks make in the workspace.

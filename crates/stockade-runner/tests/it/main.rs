@@ -17,6 +17,7 @@ mod memory;
 mod output;
 mod ownership;
 mod source;
+mod spares;
 mod spawn;
 mod stress;
 mod timeout;

@@ -59,6 +59,10 @@ impl Place for Container {
         }
     }
 
+    fn is_warm(&self) -> bool {
+        self.need == "docker"
+    }
+
     fn executor(&self, options: Options) -> Result<Box<dyn CodeExecutor>> {
         let mut builder = DockerCommandLineCodeExecutor::builder()
             .daemon(need::variable(self.daemon).unwrap_or_default())

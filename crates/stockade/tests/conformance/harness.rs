@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use stockade::{CodeExecutor, Language, Result, Session};
 
-use crate::support::{need, patiently};
+use crate::support::{need, output, patiently, python};
 
 /// A kind of executor, set up in one way.
 pub(crate) trait Place: Sync {
@@ -17,6 +17,11 @@ pub(crate) trait Place: Sync {
 
     /// What it offers.
     fn offers(&self) -> Offers;
+
+    /// Whether sessions have run a Python block before the case begins, so that its blocks get interpreters that waited.
+    fn is_warm(&self) -> bool {
+        false
+    }
 
     /// An executor; fails as its builder does.
     fn executor(&self, options: Options) -> Result<Box<dyn CodeExecutor>>;
@@ -72,5 +77,9 @@ pub(crate) async fn start(place: &dyn Place) -> Session {
 
 pub(crate) async fn start_with(place: &dyn Place, options: Options) -> Session {
     let executor = place.executor(options).expect("the options are valid");
-    executor.start().await.expect("the session starts")
+    let session = executor.start().await.expect("the session starts");
+    if place.is_warm() {
+        output(&session, python("pass")).await;
+    }
+    session
 }

@@ -10,7 +10,7 @@ use crate::{
 /// This host, without a sandbox.
 pub(crate) static LOCAL: Local = Local { name: "local", level: None };
 
-/// In namespaces.
+/// In namespaces, with interpreters that waited.
 pub(crate) static NAMESPACES: Local = Local { name: "namespaces", level: Some(SandboxLevel::Namespaces) };
 
 /// With Landlock and seccomp alone.
@@ -42,8 +42,15 @@ impl Place for Local {
         Offers { files_on_host: true, shared_work_dir: true, deletions_told: false, processes_on_host: true }
     }
 
+    fn is_warm(&self) -> bool {
+        self.level == Some(SandboxLevel::Namespaces)
+    }
+
     fn executor(&self, options: Options) -> Result<Box<dyn CodeExecutor>> {
         let mut builder = LocalCommandLineCodeExecutor::builder().inherit_env(options.inherit_env);
+        if !self.is_warm() {
+            builder = builder.spares(0);
+        }
         builder = match self.level {
             Some(level) => builder.sandbox(Sandbox::default().level(level)),
             None => builder.no_sandbox(),

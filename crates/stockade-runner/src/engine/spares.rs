@@ -1,0 +1,151 @@
+//! The session's spare interpreters. Owns when they are started, and for which blocks one will do: those that would be
+//! started exactly as it was.
+
+use std::{
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Instant,
+};
+
+use super::{
+    Engine, Handled, Session,
+    admission::{Begun, Ordered},
+    run::{self, Phase, Purpose},
+};
+use crate::{environment::Environment, spare::Door, wire::message::RunId};
+
+/// After as many that ended while they waited no more are started: this machine's Python can't be one.
+const MOST_FAILURES: usize = 3;
+
+/// How an interpreter is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Start {
+    pub(super) interpreter: PathBuf,
+    pub(super) environment: Rc<Environment>,
+    pub(super) merge_streams: bool,
+    /// The workspace's directory, which another can replace.
+    pub(super) directory: (u64, u64),
+}
+
+/// An interpreter that waits.
+#[derive(Debug)]
+struct Spare {
+    id: RunId,
+    process: Ordered,
+    door: Door,
+}
+
+/// Those of a session.
+#[derive(Debug, Default)]
+pub(super) struct Spares {
+    /// How those are started that wait; none before the first block.
+    start: Option<Start>,
+    /// How the last block's was.
+    last: Option<Start>,
+    waiting: Vec<Spare>,
+    failures: usize,
+}
+
+impl Engine {
+    /// Starts as many as are wanted and can be had, while there is nothing else to do.
+    pub(super) fn prepare_spares(&mut self) {
+        let wanted = self.session.as_ref().map_or(0, |session| session.spares);
+        while self.spares.waiting.len() < wanted && self.spares.failures < MOST_FAILURES {
+            let Some(start) = self.spares.start.clone() else { return };
+            match self.start_spare(&start) {
+                Some(spare) => self.spares.waiting.push(spare),
+                None => self.spares.failures += 1,
+            }
+        }
+    }
+
+    fn start_spare(&mut self, start: &Start) -> Option<Spare> {
+        let session = self.session.as_ref()?;
+        if session.workspace.identity().ok()? != start.directory {
+            return None;
+        }
+        let program = run::waiting(&start.interpreter, &start.environment, &session.attributes);
+        let (door, stdin) = Door::new().ok()?;
+        let id = self.next_own_run();
+        let process = self.order(id, &program, stdin.as_fd(), start.merge_streams).ok()?;
+        // What it prints while it starts is its block's output.
+        process.pipes.iter().for_each(|pipe| self.pipes.pause(*pipe, &self.reactor));
+        Some(Spare { id, process, door })
+    }
+
+    /// The process of a spare that was started like this, as a run's from now on. If there is none, the next ones are
+    /// started so: when all that is set is the session's own, or else the second time in a row. What a single call was given
+    /// to itself does not stay behind in a process that waits.
+    pub(super) fn take_spare(
+        &mut self,
+        start: Start,
+        is_usual: bool,
+        run: RunId,
+        file: &Path,
+    ) -> Option<(Ordered, Door)> {
+        let is_known = self.spares.start.as_ref() == Some(&start);
+        let is_repeated = self.spares.last.replace(start.clone()).as_ref() == Some(&start);
+        if !is_known && !is_usual && !is_repeated {
+            return None;
+        }
+        if !is_known {
+            self.spares.start = Some(start);
+            self.spares.failures = 0;
+            self.let_spares_go();
+        }
+        while let Some(Spare { process, door, .. }) = self.spares.waiting.pop() {
+            match door.send_in(file) {
+                Ok(()) => return Some((self.assign(process, run), door)),
+                // It is gone, and its keeper has not said so yet.
+                Err(_) => self.close_pipes(&process),
+            }
+        }
+        None
+    }
+
+    fn assign(&mut self, process: Ordered, run: RunId) -> Ordered {
+        self.keepers.assign(process.keeper, run);
+        for pipe in &process.pipes {
+            self.pipes.assign(*pipe, run);
+            self.pipes.resume(*pipe, &self.reactor);
+        }
+        let kills_before = self.session.as_ref().map_or(0, Session::out_of_memory_kills);
+        Ordered { started: Instant::now(), kills_before, ..process }
+    }
+
+    /// Starts a run again whose spare has ended before it heard of it. What it was to run never began.
+    pub(super) fn start_again(&mut self, id: RunId) -> Handled {
+        let Some(run) = self.runs.remove(&id) else { return Ok(()) };
+        self.spares.failures += 1;
+        run.pipes.iter().for_each(|pipe| self.pipes.close(*pipe));
+        let Purpose::Block(block) = run.purpose else { return Ok(()) };
+        block.file.release();
+        let again = block.spared.and_then(|spared| spared.again);
+        if let (Some(waiting), Phase::Running { until }) = (again, run.phase) {
+            let begun = Begun { until, announced: block.announce_at.is_none() };
+            self.waiting.push_front(waiting.again(begun));
+        }
+        self.admit()
+    }
+
+    /// Takes in that a process has ended which may have been a spare.
+    pub(super) fn spare_ended(&mut self, run: RunId) {
+        if let Some(place) = self.spares.waiting.iter().position(|spare| spare.id == run) {
+            let spare = self.spares.waiting.swap_remove(place);
+            self.spares.failures += 1;
+            self.close_pipes(&spare.process);
+        }
+    }
+
+    /// Has all spares end.
+    pub(super) fn let_spares_go(&mut self) {
+        for spare in std::mem::take(&mut self.spares.waiting) {
+            self.close_pipes(&spare.process);
+        }
+    }
+
+    fn close_pipes(&mut self, process: &Ordered) {
+        process.pipes.iter().for_each(|pipe| self.pipes.close(*pipe));
+    }
+}

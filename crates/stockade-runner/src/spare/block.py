@@ -1,0 +1,114 @@
+# What a spare interpreter does: it waits for a block and then is to it what `python FILE` would be.
+#
+# It runs as `exec` of its own namespace. Names of the block's namespace are the block's alone, and frames above the block's
+# are taken out of what is told of an error; code that looks at its stack sees them.
+
+
+def wait():
+    """Waits for the path of the block's file. At the end of the wait stdin is as empty as every block's."""
+    import os
+
+    path = os.fsdecode(os.read(0, 65536))
+    if not path:
+        os._exit(0)
+    # From here on it is the block's own affair what becomes of it.
+    os.write(0, b"!")
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nowhere, 0)
+    os.close(nowhere)
+    return path
+
+
+def set_up(path, main):
+    """Sets what the interpreter sets when it is started with a file."""
+    import os
+    import sys
+
+    main.pop("os")
+    loader = sys.modules["_frozen_importlib_external"].SourceFileLoader
+    main.update(__loader__=loader("__main__", path), __file__=path, __cached__=None)
+    sys.argv[:] = [path]
+    if hasattr(sys, "orig_argv"):
+        sys.orig_argv[1:] = [path]
+    if not getattr(sys.flags, "safe_path", False):
+        sys.path[0] = os.path.dirname(path)
+
+
+def load(path):
+    """The block's code. Nobody tells better what is wrong with a file than the interpreter that is started with it."""
+    import os
+    import sys
+
+    try:
+        with open(path, "rb") as file:
+            return compile(file.read(), path, "exec", 0, True)
+    except BaseException:
+        os.execv(sys.executable, [sys.orig_argv[0] if hasattr(sys, "orig_argv") else "python", path])
+
+
+def run(code, main):
+    """Runs the block, and gives its exit status where that is a number."""
+    import sys
+
+    try:
+        exec(code, main)
+    except SystemExit as ended:
+        if ended.code is None or type(ended.code) is int:
+            return (ended.code or 0) & 0xFF
+        raise
+    except BaseException as error:
+        tell_of_own_frames_only(sys, error.__traceback__.tb_next)
+        raise
+    return 0
+
+
+def tell_of_own_frames_only(sys, own):
+    """Has the next error, which ends the block, told with the block's own frames. Who tells may be the block's choice."""
+    hook = getattr(sys, "excepthook", None)
+    if hook is None:
+        return
+
+    def tell(kind, error, traceback):
+        sys.excepthook = hook
+        sys.last_traceback = error.__traceback__ = own
+        hook(kind, error, own)
+
+    sys.excepthook = tell
+
+
+def end(status, main):
+    """Ends as the interpreter does, but for what takes longest and nobody sees: taking modules apart.
+
+    Where a file is open, a thread runs or a class wants to know of its objects' end, something may be seen of that, and it
+    is done.
+    """
+    import atexit
+    import os
+    import sys
+
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        threading._shutdown()
+    atexit._run_exitfuncs()
+    # Those of the standard streams, and of the list.
+    is_busy = len(sys._current_frames()) > 1 or len(os.listdir("/proc/self/fd")) > 4
+    if is_busy or any(isinstance(own, type) and "__del__" in own.__dict__ for own in main.values()):
+        sys.exit(status)
+    # What the block has made goes now, and may speak; what it is spoken with stays.
+    kept = (type, type(sys), type(end))
+    for name in list(main):
+        if name[:2] != "__" and not isinstance(main[name], kept):
+            del main[name]
+    try:
+        for stream in sys.stderr, sys.stdout:
+            if stream is not None and not stream.closed:
+                stream.flush()
+    except BaseException:
+        sys.exit(status)
+    os._exit(status)
+
+
+def spare(main):
+    path = wait()
+    set_up(path, main)
+    end(run(load(path), main), main)
