@@ -149,7 +149,7 @@ impl FromPyObject<'_, '_> for Block {
     type Error = PyErr;
 
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        let attribute = |name: &str| -> PyResult<String> {
+        let attribute = |name: &str| {
             let attribute = value.getattr(name).map_err(|_| {
                 let kind = value.get_type();
                 PyTypeError::new_err(format!(
@@ -160,9 +160,12 @@ impl FromPyObject<'_, '_> for Block {
                 let kind = attribute.get_type();
                 PyTypeError::new_err(format!("a block's `{name}` must be a str, not {kind}"))
             })?;
-            text.extract()
+            Ok::<_, PyErr>(text.to_owned())
         };
-        Ok(Self(CodeBlock::new(attribute("language")?, attribute("code")?)))
+        // Half a character, as models write, is for the interpreter to refuse: that is an outcome.
+        let code = attribute("code")?.call_method1("encode", ("utf-8", "surrogatepass"))?;
+        let language = attribute("language")?.to_string_lossy().into_owned();
+        Ok(Self(CodeBlock::new(language, code.extract::<Vec<u8>>()?)))
     }
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 from stockade import functions
@@ -17,11 +18,24 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any, Literal, NoReturn
 
-    from stockade.events import PullProgress
+    from stockade.events import BlockOutput, PullProgress
     from stockade.options import DeviceRequest, Language, Ulimit, Volume
 
     Seconds = float | timedelta
     StrPath = str | PathLike[str]
+
+
+def waits_for(on_output: Callable[[BlockOutput], object] | None) -> bool:
+    """Whether blocks wait for who is told what they print: for everyone, unless somebody says otherwise."""
+    if on_output is None:
+        return False
+    if not callable(on_output):
+        raise TypeError(f"on_output: must be callable, not {type(on_output).__name__}")
+    # `inspect` takes longer to import than all of this package.
+    makes_coroutines = 0x80
+    if getattr(getattr(on_output, "__code__", None), "co_flags", 0) & makes_coroutines:
+        raise TypeError("on_output: must be a plain function, not a coroutine function: nobody would await it")
+    return True
 
 
 class Template:
@@ -44,6 +58,9 @@ class Template:
             raise TypeError(f"functions_module: must be a str, not {type(module).__name__}")
         if not module.isidentifier() or keyword.iskeyword(module):
             why = f"must be a Python identifier, not {module!r}"
+            raise InvalidOptionError(f"failed to configure the executor: functions_module {why}", "invalid_option")
+        if module in sys.stdlib_module_names or module == "__main__":
+            why = f"must be a name that Python does not use itself, not {module!r}"
             raise InvalidOptionError(f"failed to configure the executor: functions_module {why}", "invalid_option")
         if isinstance(given, str):
             raise TypeError("functions: must be a list, not a single str")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stockade._template import DockerTemplate, LocalTemplate, Template
+from stockade._template import DockerTemplate, LocalTemplate, Template, waits_for
 from stockade.events import BlockOutput, Finished
 
 TYPE_CHECKING = False
@@ -119,8 +119,9 @@ class CodeExecutor(Template):
             env: Variables for these blocks, over the executor's.
             keep_going: Whether to run the blocks after one that fails; as the executor does by default.
             merge_streams: Whether stdout and stderr share one pipe; as the executor has it by default.
-            backpressure: Whether a block waits for `on_output`, so that nothing is left out.
-            on_output: Is called with what blocks print, as they do.
+            backpressure: Whether a block waits for `on_output`, so that nothing is left out of what it is told. By
+                default it does.
+            on_output: Is called with what blocks print, as they do. It is no coroutine function.
 
         Raises:
             NotStartedError: Before `start` and after `stop`.
@@ -133,7 +134,7 @@ class CodeExecutor(Template):
             env=env,
             keep_going=keep_going,
             merge_streams=merge_streams,
-            backpressure=backpressure,
+            backpressure=waits_for(on_output) if backpressure is None else backpressure,
         )
         if on_output is None:
             return await call.run()

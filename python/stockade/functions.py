@@ -84,7 +84,8 @@ def _name(imported: Any) -> str:
 
 def _source(function: Any) -> str:
     """The source, without what makes no sense in a module of its own: indentation, AutoGen's decorator."""
-    function = getattr(function, "func", function)
+    if hasattr(function, "python_packages"):
+        function = function.func
     if isinstance(function, str):
         from textwrap import dedent
 
@@ -100,6 +101,14 @@ def _source_of(function: Callable[..., Any]) -> str:
     from textwrap import dedent
 
     name = getattr(function, "__qualname__", repr(function))
+    if hasattr(function, "__self__") and not inspect.isbuiltin(function):
+        why = "it is a method, whose object the code does not have"
+        raise FunctionsError(f"failed to use {name}: {why}", "functions_failed_to_load", "give a plain function")
+    around = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    if around:
+        why = f"it uses what is around it: {', '.join(around)}"
+        hint = "make these arguments, or define them in it"
+        raise FunctionsError(f"failed to use {name}: {why}", "functions_failed_to_load", hint)
     try:
         source = dedent(inspect.getsource(function))
     except (OSError, TypeError) as error:

@@ -13,7 +13,7 @@ what it waits for.
 
 from __future__ import annotations
 
-from stockade._template import DockerTemplate, LocalTemplate, Template
+from stockade._template import DockerTemplate, LocalTemplate, Template, waits_for
 from stockade.events import BlockOutput, Finished
 
 TYPE_CHECKING = False
@@ -116,7 +116,7 @@ class CodeExecutor(Template):
             env=env,
             keep_going=keep_going,
             merge_streams=merge_streams,
-            backpressure=backpressure,
+            backpressure=waits_for(on_output) if backpressure is None else backpressure,
         )
         if on_output is None:
             return call.run().wait()

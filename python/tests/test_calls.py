@@ -1,8 +1,10 @@
 """Calls: their events, their options, how they are cancelled, and many of them at once."""
 
 import asyncio
+import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import Mark, eventually, sh
@@ -17,6 +19,7 @@ from stockade import (
     Finished,
     LocalCommandLineCodeExecutor,
     OutputLost,
+    StockadeError,
 )
 
 
@@ -172,3 +175,46 @@ async def test_thousands_of_calls_can_be_under_way_at_once() -> None:
         calls = (executor.execute_code_blocks(sh(f"echo {number}")) for number in range(2000))
         results = await asyncio.gather(*calls)
         assert [result.output for result in results] == [f"{number}\n" for number in range(2000)]
+
+
+async def test_on_output_is_told_everything_however_slow_it_is() -> None:
+    told = 0
+
+    def count(output: BlockOutput) -> None:
+        nonlocal told
+        told += len(output.data)
+        time.sleep(0.001)
+
+    async with LocalCommandLineCodeExecutor() as executor:
+        code = "import sys\nfor _ in range(60): sys.stdout.write('x' * 100000)"
+        await executor.execute_code_blocks([CodeBlock(code, "python")], on_output=count)
+    assert told == 6_000_000
+
+
+@pytest.mark.parametrize("listener", [5, "print"])
+async def test_on_output_must_be_callable(listener: Any) -> None:
+    async with LocalCommandLineCodeExecutor() as executor:
+        with pytest.raises(TypeError, match="on_output: must be callable, not "):
+            await executor.execute_code_blocks(sh("true"), on_output=listener)
+
+
+async def test_on_output_is_no_coroutine_function() -> None:
+    async def listen(_: BlockOutput) -> None: ...
+
+    async with LocalCommandLineCodeExecutor() as executor:
+        with pytest.raises(TypeError, match="nobody would await it"):
+            await executor.execute_code_blocks(sh("true"), on_output=listen)
+
+
+async def test_half_a_character_in_the_code_is_an_outcome() -> None:
+    async with LocalCommandLineCodeExecutor() as executor:
+        result = await executor.execute_code_blocks([CodeBlock("print('\udc80')", "python")])
+        assert result.exit_code == 1
+        assert "SyntaxError" in result.output
+
+
+async def test_a_file_that_is_not_there_is_not_said_to_be_the_work_dir() -> None:
+    async with LocalCommandLineCodeExecutor() as executor:
+        with pytest.raises(StockadeError, match="failed to read missing in the workspace") as raised:
+            await executor.get_file("missing")
+        assert raised.value.hint is None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from stockade import CodeBlock, FunctionsError, LocalCommandLineCodeExecutor
+from stockade import CodeBlock, FunctionsError, InvalidOptionError, LocalCommandLineCodeExecutor
 
 
 def double(number: int) -> int:
@@ -149,3 +150,29 @@ def decorated() -> int:
 def test_source_that_is_no_python_has_no_stubs() -> None:
     with pytest.raises(FunctionsError, match="failed to parse"):
         LocalCommandLineCodeExecutor(functions=["def f(:"]).format_functions_for_prompt()
+
+
+@pytest.mark.parametrize("name", ["json", "sys", "__main__"])
+def test_the_module_of_functions_hides_none_of_pythons(name: str) -> None:
+    with pytest.raises(InvalidOptionError, match="must be a name that Python does not use itself"):
+        LocalCommandLineCodeExecutor(functions=["def f(): ..."], functions_module=name)
+
+
+def test_a_function_that_needs_what_is_around_it_is_refused() -> None:
+    outer = 1
+
+    def inner() -> int:
+        return outer
+
+    with pytest.raises(FunctionsError, match="it uses what is around it: outer"):
+        LocalCommandLineCodeExecutor(functions=[inner])
+
+
+def test_a_method_is_refused() -> None:
+    with pytest.raises(FunctionsError, match="it is a method"):
+        LocalCommandLineCodeExecutor(functions=[threading.Event().set])
+
+
+def test_a_function_with_arguments_bound_is_refused() -> None:
+    with pytest.raises(FunctionsError, match="failed to read the source of"):
+        LocalCommandLineCodeExecutor(functions=[functools.partial(print, 1)])

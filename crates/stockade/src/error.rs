@@ -242,6 +242,10 @@ impl Error {
             Error::SessionEnded { .. } => "start a new session",
             Error::Runner { failure, .. } => {
                 let error = failure.errno.map(io::Error::from_raw_os_error);
+                // It is one file that is not there.
+                if failure.doing.starts_with("read ") {
+                    return None;
+                }
                 return hint_for(failure.errno, error.map_or(io::ErrorKind::Other, |error| error.kind()));
             }
             Error::BlockTooLarge { .. } => "put the data into a file in the work_dir and read it from there",

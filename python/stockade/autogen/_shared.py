@@ -151,7 +151,9 @@ class SharedExecutor(CodeExecutor):
         if not self._is_started:
             await self._start(cancellation_token)
         session, work_dir = self._session, self.work_dir
-        assert session is not None
+        if session is None:
+            why = "failed to run the blocks: the executor was stopped while it started"
+            raise stockade.NotStartedError(why, "not_started", "call `start` again")
         token = stockade.CancellationToken()
         cancellation_token.add_callback(token.cancel)
         result = await session.execute_code_blocks(code_blocks, token)
