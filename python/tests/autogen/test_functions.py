@@ -17,7 +17,11 @@ def add_two_numbers(a: int, b: int) -> int:
     return a + b
 
 
-IMPORTS: list[str | ImportFromModule | Alias] = ["json", Alias("math", "m"), ImportFromModule("os", ("sep", Alias("path", "p")))]
+IMPORTS: list[str | ImportFromModule | Alias] = [
+    "json",
+    Alias("math", "m"),
+    ImportFromModule("os", ("sep", Alias("path", "p"))),
+]
 
 
 # On one line, for AutoGen takes no more than one off (0.7.5).
