@@ -146,7 +146,7 @@ class LocalTemplate(Template):
         output_limit: int = 1 << 20,
         keep_going: bool = False,
         merge_streams: bool = False,
-        spares: int = 1,
+        spares: int = 0,
         languages: Sequence[Language] = (),
     ) -> None:
         """Makes an executor; `start` starts its session.
@@ -170,7 +170,7 @@ class LocalTemplate(Template):
             keep_going: Whether blocks after one that fails are run all the same.
             merge_streams: Whether stdout and stderr share one pipe, so that their common order is exact.
             spares: How many Python interpreters wait for blocks, once the session has run a Python block: each is for
-                one block, which is spared its start. None with 0, 64 at most.
+                one block, which is spared its start. 64 at most.
             languages: Languages beside those that are built in.
 
         Raises:
@@ -236,7 +236,7 @@ class DockerTemplate(Template):
         output_limit: int = 1 << 20,
         keep_going: bool = False,
         merge_streams: bool = False,
-        spares: int = 1,
+        spares: int = 0,
         languages: Sequence[Language] = (),
     ) -> None:
         """Makes an executor; `start` starts its session.
@@ -288,7 +288,7 @@ class DockerTemplate(Template):
             keep_going: Whether blocks after one that fails are run all the same.
             merge_streams: Whether stdout and stderr share one pipe, so that their common order is exact.
             spares: How many Python interpreters wait for blocks, once the session has run a Python block: each is for
-                one block, which is spared its start. None with 0, 64 at most.
+                one block, which is spared its start. 64 at most.
             languages: Languages beside those that are built in.
 
         Raises:

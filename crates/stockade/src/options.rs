@@ -15,8 +15,6 @@ use crate::{
 
 /// A block's default timeout, AutoGen's.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
-/// One is enough for callers who run a block after another; each costs some 10 MiB.
-const DEFAULT_SPARES: u32 = 1;
 /// What the runner has at most: more would only hold memory.
 const MAX_SPARES: u32 = 64;
 /// What is kept of each of a block's streams by default.
@@ -49,7 +47,7 @@ impl SessionOptions {
             keep_going: false,
             merge_streams: false,
             languages: Vec::new(),
-            spares: DEFAULT_SPARES,
+            spares: 0,
         }
     }
 
@@ -147,8 +145,8 @@ macro_rules! session_setters {
             self
         }
 
-        /// How many Python interpreters wait for blocks, once the session has run a Python block: 1 by default, 64 at most,
-        /// and none with 0. A block gets one that has started while the caller was busy, for itself alone, and is spared
+        /// How many Python interpreters wait for blocks, once the session has run a Python block: 0 by default, 64 at most,
+        /// each of some 10 MiB. A block gets one that has started while the caller was busy, for itself alone, and is spared
         /// the start.
         ///
         /// To the code it is as if `python FILE` had been called, with three exceptions: what lies above its own frames on

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use stockade::{
-    CodeBlock, LocalCommandLineCodeExecutor, LocalCommandLineCodeExecutorBuilder, Sandbox, SandboxLevel,
-    Session,
-};
+use stockade::{CodeBlock, LocalCommandLineCodeExecutor, Sandbox, SandboxLevel, Session};
 
 use crate::{
     statistics::{by_turns, median, time},
@@ -29,13 +26,9 @@ pub(crate) fn start_and_blocks(workbench: &Workbench) -> Result<Vec<Row>> {
 }
 
 fn sandboxed(workbench: &Workbench, level: SandboxLevel) -> Result<Session> {
-    let executor = plain().sandbox(Sandbox::default().level(level)).build()?;
+    let executor =
+        LocalCommandLineCodeExecutor::builder().sandbox(Sandbox::default().level(level)).build()?;
     Ok(workbench.wait(executor.start())?)
-}
-
-/// Where every Python block has its interpreter started, which is to be compared.
-fn plain() -> LocalCommandLineCodeExecutorBuilder {
-    LocalCommandLineCodeExecutor::builder().no_sandbox().spares(0)
 }
 
 fn start(workbench: &Workbench, name: &str, level: SandboxLevel) -> Result<[Row; 2]> {
@@ -77,7 +70,7 @@ fn block(
     block: &CodeBlock,
     rounds: usize,
 ) -> Result<Row> {
-    let (within, without) = (sandboxed(workbench, level)?, workbench.wait(plain().build()?.start())?);
+    let (within, without) = (sandboxed(workbench, level)?, workbench.session()?);
     let pair = by_turns(
         workbench.count(rounds, rounds / 4),
         || time(|| workbench.run(&within, block)),

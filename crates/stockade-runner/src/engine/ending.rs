@@ -163,7 +163,10 @@ impl Engine {
         let Some(run) = self.runs.remove(&id) else { return Ok(()) };
         match &run.purpose {
             Purpose::Probe(_) => self.finish_probe(run),
-            Purpose::Block(_) => self.finish_block(run, survivors)?,
+            Purpose::Block(_) => {
+                self.finish_block(run, survivors)?;
+                self.renew_spares();
+            }
         }
         self.admit()
     }

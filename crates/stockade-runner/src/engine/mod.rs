@@ -254,8 +254,8 @@ impl Engine {
             self.removed.clear();
             if self.runs.is_empty() {
                 self.prepare();
-                self.prepare_spares();
             }
+            self.prepare_spares();
         }
     }
 
@@ -289,7 +289,9 @@ impl Engine {
     fn next_due(&self) -> Option<Instant> {
         let runs = self.runs.values().filter_map(Run::due);
         let silent = self.patience().and_then(|patience| self.link.heard.checked_add(patience));
-        runs.chain(self.retry).chain(silent).min()
+        // With something that runs, its end is waited for.
+        let spares = self.spares.due().filter(|_| self.runs.is_empty());
+        runs.chain(self.retry).chain(silent).chain(spares).min()
     }
 
     /// How long the host may be silent.

@@ -5,7 +5,7 @@ use std::{
     os::fd::AsFd,
     path::{Path, PathBuf},
     rc::Rc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -15,6 +15,8 @@ use super::{
 };
 use crate::{environment::Environment, spare::Door, wire::message::RunId};
 
+/// How long nothing must run before those that wait are started: a caller who goes on at once would only be disturbed.
+const IDLE: Duration = Duration::from_millis(5);
 /// After as many that ended while they waited no more are started: this machine's Python can't be one.
 const MOST_FAILURES: usize = 3;
 
@@ -45,11 +47,31 @@ pub(super) struct Spares {
     last: Option<Start>,
     waiting: Vec<Spare>,
     failures: usize,
+    /// When they are started, if nothing runs then.
+    due: Option<Instant>,
+}
+
+impl Spares {
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
 }
 
 impl Engine {
-    /// Starts as many as are wanted and can be had, while there is nothing else to do.
+    /// Takes in that a block has ended. What it has changed, such as the packages that are installed, is nothing to an
+    /// interpreter that started before: others take the place of those that wait.
+    pub(super) fn renew_spares(&mut self) {
+        self.let_spares_go();
+        let wants = self.session.as_ref().is_some_and(|session| session.spares > 0);
+        self.spares.due = (wants && self.spares.start.is_some()).then(|| Instant::now() + IDLE);
+    }
+
+    /// Starts as many as are wanted and can be had, when it is time and there is nothing else to do.
     pub(super) fn prepare_spares(&mut self) {
+        if !self.runs.is_empty() || self.spares.due.is_none_or(|due| due > Instant::now()) {
+            return;
+        }
+        self.spares.due = None;
         let wanted = self.session.as_ref().map_or(0, |session| session.spares);
         while self.spares.waiting.len() < wanted && self.spares.failures < MOST_FAILURES {
             let Some(start) = self.spares.start.clone() else { return };

@@ -100,7 +100,10 @@ fn a_run_that_is_cancelled_before_its_process_is_there_is_ended_within_the_grace
 fn what_an_earlier_block_left_behind_is_not_cancelled_with_a_later_one() {
     let mut runner = Runner::start();
     assert_eq!(runner.ran(sh("sleep 987 &")).status(), exited(0));
-    let sleeping = || Some(runner.survivors()).filter(|left| left[0].ends_with(": sleep 987"));
+    let sleeping = || {
+        Some(runner.survivors())
+            .filter(|left| left.iter().all(|left| left.ends_with(": sleep 987")) && !left.is_empty())
+    };
     let left = wait_until("sleep", sleeping);
     let run = runner.run(sh("sleep 986"));
     runner.started(run);

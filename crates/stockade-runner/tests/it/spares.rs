@@ -190,16 +190,40 @@ fn one_is_only_for_a_block_that_would_be_started_alike() {
     let own = RunSpec { env: vec![variable("OWN", "1")], ..python(pid) };
     let (_, printed) = runner.ran(own.clone()).status_and_stdout();
     assert!(printed.starts_with("1 ") && !printed.ends_with(&format!(" {}\n", spare.pid)), "{printed}");
-    assert_eq!(waiting(&runner), [spare], "what one call was given does not stay behind");
+    let given = |spare: &Process| {
+        let environment = fs::read(format!("/proc/{}/environ", spare.pid)).unwrap_or_default();
+        environment.split(|&byte| byte == 0).any(|variable| variable == b"OWN=1")
+    };
+    let next = wait_for_spares(&runner, 1)[0];
+    assert!(!given(&next), "what one call was given does not stay behind");
     // The second time in a row it is what calls are given.
     runner.ran(own.clone());
-    let spare = wait_until("another spare", || waiting(&runner).into_iter().find(|other| *other != spare));
+    let spare = wait_until("another spare", || waiting(&runner).into_iter().find(given));
     assert_eq!(runner.ran(own).status_and_stdout().1, format!("1 {}\n", spare.pid));
     let merged = RunSpec {
         merge_streams: true,
         ..python("import sys; print('out', flush=True); print('err', file=sys.stderr)")
     };
     assert_eq!(runner.ran(merged).status_and_stdout(), (exited(0), "out\nerr\n".into()));
+}
+
+/// As when a package is installed in between.
+#[test]
+fn one_has_started_after_all_that_was_done_before_its_block() {
+    let Some(mut runner) = warm(1) else { return };
+    let before = wait_for_spares(&runner, 1)[0];
+    let install = "import os, site; os.makedirs(site.getusersitepackages()); \
+                   open(site.getusersitepackages() + '/given.py', 'w').close()";
+    let home = runner.path("home").display().to_string();
+    let at_home = |spec| RunSpec { env: vec![variable("HOME", &home)], ..spec };
+    // Twice, so that interpreters with this home wait.
+    for _ in 0..2 {
+        runner.ran(at_home(python("pass")));
+    }
+    wait_until("one with that home", || waiting(&runner).into_iter().find(|spare| *spare != before));
+    let code = format!("\"$(command -v python3)\" -c \"{install}\"");
+    assert_eq!(runner.ran(at_home(sh(code))).status(), exited(0));
+    assert_eq!(runner.ran(at_home(python("import given"))).status(), exited(0));
 }
 
 #[test]

@@ -67,7 +67,8 @@ impl Place for Container {
         let mut builder = DockerCommandLineCodeExecutor::builder()
             .daemon(need::variable(self.daemon).unwrap_or_default())
             .image(need::variable(IMAGE).unwrap_or_default())
-            .workspace(self.workspace);
+            .workspace(self.workspace)
+            .spares(u32::from(self.is_warm()));
         if let Some(timeout) = options.timeout {
             builder = builder.timeout(timeout);
         }

@@ -48,9 +48,7 @@ impl Place for Local {
 
     fn executor(&self, options: Options) -> Result<Box<dyn CodeExecutor>> {
         let mut builder = LocalCommandLineCodeExecutor::builder().inherit_env(options.inherit_env);
-        if !self.is_warm() {
-            builder = builder.spares(0);
-        }
+        builder = builder.spares(u32::from(self.is_warm()));
         builder = match self.level {
             Some(level) => builder.sandbox(Sandbox::default().level(level)),
             None => builder.no_sandbox(),
