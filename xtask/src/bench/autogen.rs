@@ -10,13 +10,11 @@ use std::{
 };
 
 use crate::{
+    binding::PYTHON,
     statistics::Pair,
     table::{Row, format_time},
     workbench::{Result, Workbench},
 };
-
-/// By which `cargo xtask bench` tells of a Python with `stockade[autogen]` and `autogen-ext[docker]`.
-const PYTHON: &str = "STOCKADE_BENCH_PYTHON";
 
 /// What the program measures: by its name there, what that is, how many blocks it is, and how many times as fast as
 /// AutoGen's it is to be.

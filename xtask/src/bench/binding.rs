@@ -17,6 +17,9 @@ use crate::{
     workbench::{Result, Workbench},
 };
 
+/// By which `cargo xtask bench` tells of a Python with the package, and with AutoGen's.
+pub(crate) const PYTHON: &str = "STOCKADE_BENCH_PYTHON";
+
 /// Runs a block for each line that it reads, and says how many nanoseconds that took.
 const BLOCKS: &str = r#"
 import asyncio, sys, time
@@ -40,8 +43,8 @@ pub(crate) fn block_and_import(workbench: &Workbench) -> Result<Vec<Row>> {
 
 /// The one into which `cargo xtask bench` has installed the package.
 fn interpreter() -> Result<PathBuf> {
-    let why = "STOCKADE_BENCH_PYTHON is not set: `cargo xtask bench` sets it";
-    Ok(env::var_os("STOCKADE_BENCH_PYTHON").ok_or(why)?.into())
+    let why = || format!("{PYTHON} is not set: `cargo xtask bench` sets it");
+    Ok(env::var_os(PYTHON).ok_or_else(why)?.into())
 }
 
 fn block(workbench: &Workbench, interpreter: &PathBuf) -> Result<Row> {

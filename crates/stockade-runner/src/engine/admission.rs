@@ -302,8 +302,7 @@ impl Engine {
         begun: Option<Begun>,
     ) -> Result<(), Obstacle> {
         let path = self.path_of(&file);
-        let session = self.session.as_ref().ok_or(Obstacle::Later)?;
-        let attributes = &session.attributes;
+        let attributes = &self.session.as_ref().ok_or(Obstacle::Later)?.attributes;
         let make = || make_scratch(attributes.credentials.as_ref());
         let scratch = match interpreter.command.compiles().then(make).transpose() {
             Ok(scratch) => scratch,
@@ -312,7 +311,6 @@ impl Engine {
                 return Err(broken(failed("make a folder for the compiled program", &error)));
             }
         };
-        let program = run::program(interpreter, &path, scratch.as_ref(), &plan.environment, attributes);
         // Where one has failed it, another is not asked.
         let spare = match begun {
             None => self.spare_for(spec, plan, interpreter, &path),
@@ -320,15 +318,15 @@ impl Engine {
         };
         let ordered = match spare {
             Some((process, door)) => Ok((process, Some(door))),
-            None => {
-                self.order(spec.run, &program, stdin(), spec.merge_streams).map(|process| (process, None))
-            }
+            None => self
+                .order_block(spec, plan, interpreter, &path, scratch.as_ref())
+                .map(|process| (process, None)),
         };
         let (process, door) = match ordered {
             Ok(ordered) => ordered,
-            Err(failure) => {
+            Err(obstacle) => {
                 file.release();
-                return Err(broken(failure));
+                return Err(obstacle);
             }
         };
         let until = process.started.checked_add(Duration::from_millis(spec.timeout_ms));
@@ -346,6 +344,20 @@ impl Engine {
         };
         self.insert(spec.run, process, Purpose::Block(block), spec.output_limit, until);
         Ok(())
+    }
+
+    /// Has a block's process started.
+    fn order_block(
+        &mut self,
+        spec: &RunSpec,
+        plan: &Plan,
+        interpreter: &Interpreter,
+        file: &Path,
+        scratch: Option<&TempDir>,
+    ) -> Result<Ordered, Obstacle> {
+        let attributes = &self.session.as_ref().ok_or(Obstacle::Later)?.attributes;
+        let program = run::program(interpreter, file, scratch, &plan.environment, attributes);
+        self.order(spec.run, &program, stdin(), spec.merge_streams).map_err(broken)
     }
 
     /// An interpreter that waited for this block, or one like it.
@@ -398,7 +410,7 @@ impl Engine {
             })
         })();
         ordered.map_err(|error| {
-            pipes.iter().for_each(|pipe| self.pipes.close(*pipe));
+            self.pipes.close_all(&pipes);
             refused(error)
         })
     }
@@ -450,7 +462,7 @@ impl Engine {
     /// The keeper could not start the program.
     pub(super) fn not_spawned(&mut self, id: RunId, stage: Stage, errno: i32) -> Handled {
         let Some(run) = self.runs.remove(&id) else { return Ok(()) };
-        run.pipes.iter().for_each(|pipe| self.pipes.close(*pipe));
+        self.pipes.close_all(&run.pipes);
         match run.purpose {
             Purpose::Probe(shim) => self.take_answer(shim, b""),
             Purpose::Block(block) => {

@@ -75,9 +75,7 @@ impl Keepers {
             Some(id) => id,
             None => self.make(reactor)?,
         };
-        if let Some(kept) = self.all.get_mut(&id) {
-            kept.run = Some(run);
-        }
+        self.assign(id, run);
         Ok(id)
     }
 
@@ -98,7 +96,7 @@ impl Keepers {
         Ok(id)
     }
 
-    /// Makes a keeper hold another run than it was taken for.
+    /// Makes a keeper hold this run.
     pub(crate) fn assign(&mut self, id: u64, run: RunId) {
         if let Some(kept) = self.all.get_mut(&id) {
             kept.run = Some(run);

@@ -122,6 +122,10 @@ impl Pipes {
         self.all.remove(&id);
     }
 
+    pub(crate) fn close_all(&mut self, ids: &[u64]) {
+        ids.iter().for_each(|id| self.close(*id));
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.all.len()
     }

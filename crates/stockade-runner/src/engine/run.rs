@@ -301,14 +301,7 @@ fn substitute(argument: &str, places: &[(&str, &OsStr)]) -> OsString {
 
 /// The interpreter, to wait for its block's file.
 pub(crate) fn waiting(interpreter: &Path, environment: &Environment, attributes: &Attributes) -> Program {
-    let path = c_string(interpreter.as_os_str());
-    let arguments = ["-c", spare::RECEIVE].map(|argument| c_string(OsStr::new(argument)));
-    Program {
-        arguments: std::iter::once(path.clone()).chain(arguments).collect(),
-        path,
-        environment: environment.to_block(),
-        attributes: attributes.clone(),
-    }
+    called(interpreter, ["-c", spare::RECEIVE], environment, attributes)
 }
 
 /// The program that asks a shim for the real one.
@@ -317,10 +310,25 @@ pub(crate) fn probe(
     environment: &Environment,
     attributes: &Attributes,
 ) -> Program {
-    let arguments = interpreter.command.self_path.iter().map(|argument| c_string(OsStr::new(argument)));
+    called(
+        &interpreter.program,
+        interpreter.command.self_path.iter().map(String::as_str),
+        environment,
+        attributes,
+    )
+}
+
+/// A program by its own name, with these arguments.
+fn called<'a>(
+    path: &'a Path,
+    arguments: impl IntoIterator<Item = &'a str>,
+    environment: &Environment,
+    attributes: &Attributes,
+) -> Program {
+    let words = std::iter::once(path.as_os_str()).chain(arguments.into_iter().map(OsStr::new));
     Program {
-        path: c_string(interpreter.program.as_os_str()),
-        arguments: std::iter::once(c_string(interpreter.program.as_os_str())).chain(arguments).collect(),
+        path: c_string(path.as_os_str()),
+        arguments: words.map(c_string).collect(),
         environment: environment.to_block(),
         attributes: attributes.clone(),
     }

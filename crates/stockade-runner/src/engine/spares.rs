@@ -120,7 +120,7 @@ impl Engine {
             match door.send_in(file) {
                 Ok(()) => return Some((self.assign(process, run), door)),
                 // It is gone, and its keeper has not said so yet.
-                Err(_) => self.close_pipes(&process),
+                Err(_) => self.pipes.close_all(&process.pipes),
             }
         }
         None
@@ -140,7 +140,7 @@ impl Engine {
     pub(super) fn start_again(&mut self, id: RunId) -> Handled {
         let Some(run) = self.runs.remove(&id) else { return Ok(()) };
         self.spares.failures += 1;
-        run.pipes.iter().for_each(|pipe| self.pipes.close(*pipe));
+        self.pipes.close_all(&run.pipes);
         let Purpose::Block(block) = run.purpose else { return Ok(()) };
         block.file.release();
         let again = block.spared.and_then(|spared| spared.again);
@@ -156,18 +156,14 @@ impl Engine {
         if let Some(place) = self.spares.waiting.iter().position(|spare| spare.id == run) {
             let spare = self.spares.waiting.swap_remove(place);
             self.spares.failures += 1;
-            self.close_pipes(&spare.process);
+            self.pipes.close_all(&spare.process.pipes);
         }
     }
 
     /// Has all spares end.
     pub(super) fn let_spares_go(&mut self) {
         for spare in std::mem::take(&mut self.spares.waiting) {
-            self.close_pipes(&spare.process);
+            self.pipes.close_all(&spare.process.pipes);
         }
-    }
-
-    fn close_pipes(&mut self, process: &Ordered) {
-        process.pipes.iter().for_each(|pipe| self.pipes.close(*pipe));
     }
 }
