@@ -26,11 +26,20 @@ pub(crate) async fn session(args: &RunArgs, token: &CancellationToken) -> Result
         Executor::Local => local(args, token).await,
         Executor::Docker => docker(args, token).await,
     }
+    .inspect(show_unused_preload)
+}
+
+/// Says that preloaded modules are of no use, where they are not.
+fn show_unused_preload(session: &Session) {
+    if let Some(reason) = session.info().preload.as_ref().and_then(|preload| preload.reason.as_ref()) {
+        show_warning(&format!("not preloaded, so that each block imports for itself: {reason}"));
+    }
 }
 
 async fn local(args: &RunArgs, token: &CancellationToken) -> Result<Session, Error> {
     let mut executor =
         LocalCommandLineCodeExecutor::builder().timeout(args.timeout).keep_going(args.keep_going);
+    executor = executor.preload(&args.preload);
     executor = match args.sandbox().map_err(Error::sandbox)? {
         Some(sandbox) => executor.sandbox(sandbox),
         None => executor.no_sandbox(),
@@ -76,6 +85,7 @@ async fn docker(args: &RunArgs, token: &CancellationToken) -> Result<Session, Er
     let is_text = args.format() == Format::Text;
     let mut executor =
         DockerCommandLineCodeExecutor::builder().timeout(args.timeout).keep_going(args.keep_going);
+    executor = executor.preload(&args.preload);
     if let Some(work_dir) = &args.work_dir {
         executor = executor.work_dir(work_dir);
     }

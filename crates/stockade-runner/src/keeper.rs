@@ -8,6 +8,9 @@
 //! that is confined makes keepers that are, and they start nothing that is not.
 //!
 //! A keeper without children is used again. When the runner is gone a keeper ends its tree and itself.
+//!
+//! A block that is forked from an interpreter gets a keeper of its own: the block's parent, which was forked just before
+//! it, becomes one by executing the runner's executable ([`keep`]), and then says so.
 
 use std::{
     fs::File,
@@ -19,7 +22,9 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{MemfdFlags, memfd_create},
-    process::{Pid, Signal, getpid, kill_process, set_child_subreaper},
+    process::{
+        DumpableBehavior, Pid, Signal, getpid, kill_process, set_child_subreaper, set_dumpable_behavior,
+    },
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -36,9 +41,15 @@ use crate::{
 };
 
 /// What the runner asks of a keeper: start the program in the directory of the first descriptor, with the next three as
-/// stdin, stdout and stderr. Only a failure is answered.
+/// stdin, stdout and stderr. For a child of its own only a failure is answered; a sibling is none of its affair.
 #[derive(Debug, Serialize, Deserialize)]
-enum Order {
+struct Order {
+    parent: Parent,
+    program: Encoded,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Encoded {
     /// The program's encoding follows.
     Small(#[serde(with = "serde_bytes")] Vec<u8>),
     /// The fifth descriptor is a file with this many bytes of it: an environment can be larger than any message.
@@ -52,8 +63,12 @@ struct Fork;
 /// What a keeper says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Report {
+    /// It has become the keeper of a forked block. The first report of such a one.
+    Adopted,
     /// The program was not started; the keeper is free.
     NotSpawned { stage: Stage, errno: i32 },
+    /// The program was started as the runner's own child; the keeper is free.
+    Spawned { pid: i32 },
     /// The block's process has ended.
     Ended {
         end: End,
@@ -73,15 +88,30 @@ const SMALL: usize = MAX_MESSAGE / 2;
 /// The runner's side of a keeper.
 #[derive(Debug)]
 pub(crate) struct Keeper {
-    pub(crate) pid: Pid,
+    /// It is our child. `None` until one has come that is expected.
+    pub(crate) pid: Option<Pid>,
     channel: Channel,
+    /// It is of the same fork as its block, and for no other.
+    pub(crate) serves_once: bool,
 }
 
 impl Keeper {
+    fn cloned(pid: Pid, channel: Channel) -> Self {
+        Self { pid: Some(pid), channel, serves_once: false }
+    }
+
+    /// One that will come by itself, and the end of the channel that it is to bring.
+    pub(crate) fn expected() -> io::Result<(Self, OwnedFd)> {
+        let (channel, theirs) = Channel::pair()?;
+        channel.ask_for_senders()?;
+        Ok((Self { pid: None, channel, serves_once: true }, theirs.into()))
+    }
+
     /// Has the keeper start `program`; its [`Report`] says whether it did.
     pub(crate) fn order(
         &self,
         program: &Program,
+        parent: Parent,
         directory: &OwnedFd,
         streams: [BorrowedFd<'_>; 3],
     ) -> io::Result<()> {
@@ -89,17 +119,23 @@ impl Keeper {
         let [stdin, stdout, stderr] = streams;
         let places = [directory.as_fd(), stdin, stdout, stderr];
         if bytes.len() <= SMALL {
-            return self.channel.send(&Order::Small(bytes), &places);
+            return self.channel.send(&Order { parent, program: Encoded::Small(bytes) }, &places);
         }
         let mut file = File::from(memfd_create("stockade-program", MemfdFlags::CLOEXEC)?);
         file.write_all(&bytes)?;
         let places = [directory.as_fd(), stdin, stdout, stderr, file.as_fd()];
-        self.channel.send(&Order::Large { length: bytes.len() }, &places)
+        self.channel.send(&Order { parent, program: Encoded::Large { length: bytes.len() } }, &places)
     }
 
     /// The next report, or [`io::ErrorKind::WouldBlock`]; `None` when the keeper is gone.
-    pub(crate) fn report(&self) -> io::Result<Option<Report>> {
-        self.channel.try_receive()
+    pub(crate) fn report(&mut self) -> io::Result<Option<Report>> {
+        let Some((report, sender)) = self.channel.try_receive()? else { return Ok(None) };
+        if self.pid.is_none() {
+            // It has only our word for who it is, and will be killed by this number: no other process may be named.
+            let own = sender.filter(|sender| report == Report::Adopted && process::is_child(*sender));
+            self.pid = Some(own.ok_or(io::ErrorKind::PermissionDenied)?);
+        }
+        Ok(Some(report))
     }
 
     pub(crate) fn descriptor(&self) -> &OwnedFd {
@@ -149,7 +185,7 @@ impl Zygote {
         drop(theirs);
         let pid: i32 = self.answer(&ANSWER)?;
         match Pid::from_raw(pid.max(0)) {
-            Some(pid) => Ok(Keeper { pid, channel: ours }),
+            Some(pid) => Ok(Keeper::cloned(pid, ours)),
             None => Err(io::Error::from_raw_os_error(-pid)),
         }
     }
@@ -196,14 +232,44 @@ fn run_zygote(runner: Channel) -> ! {
 }
 
 fn run_keeper(runner: Channel) -> ! {
-    let _ = rustix::thread::set_name(c"stockade-keeper");
     descriptors::close_from(3, Some(runner.descriptor()));
-    let kept = set_child_subreaper(Some(getpid())).map_err(io::Error::from);
-    if let Ok(signals) = kept.and_then(|()| signals::descriptor(&[libc::SIGCHLD])) {
-        Keeping { runner, signals, block: None, usage: Usage::default() }.keep();
-    }
-    end_own_tree();
+    let _ = watch_over(runner, None);
     std::process::exit(0)
+}
+
+/// Becomes the keeper of a block that was forked from an interpreter by the process that then executed this one, and
+/// whose child it is therefore. The channel to the runner is stdin.
+///
+/// # Errors
+///
+/// When `block` is no process id, or the process can't be prepared; the block is ended then.
+pub fn keep(block: &str) -> io::Result<()> {
+    let block = block.parse().ok().filter(|pid| *pid > 0).and_then(Pid::from_raw);
+    let block = block.ok_or(io::ErrorKind::InvalidInput)?;
+    let runner = descriptors::take_standard(0)?;
+    // The memory of whoever looks here is the runner's affair no more than the block's.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    signals::reset_and_block();
+    descriptors::null_standard()?;
+    descriptors::close_from(3, Some(&runner));
+    watch_over(Channel::from(runner), Some(block))
+}
+
+/// Serves the runner until it is gone; then whatever was started is ended.
+fn watch_over(runner: Channel, adopted: Option<Pid>) -> io::Result<()> {
+    let _ = rustix::thread::set_name(c"stockade-keeper");
+    let kept = set_child_subreaper(Some(getpid())).map_err(io::Error::from);
+    let signals = kept.and_then(|()| signals::descriptor(&[libc::SIGCHLD]));
+    let kept = signals.map(|signals| {
+        let mut keeping = Keeping { runner, signals, block: adopted, usage: Usage::default() };
+        if adopted.is_some() && keeping.say(Report::Adopted) {
+            // It may have ended when nobody was told of that yet.
+            keeping.reap();
+        }
+        keeping.keep();
+    });
+    end_own_tree();
+    kept
 }
 
 /// How long a keeper whose runner is gone waits for what it has killed.
@@ -263,7 +329,9 @@ impl Keeping {
     fn obey(&mut self) -> bool {
         let Ok(Some((order, descriptors))) = self.runner.receive::<Order>() else { return false };
         self.usage = Usage::default();
+        let parent = order.parent;
         match start(order, descriptors) {
+            Ok(pid) if parent == Parent::Ours => self.say(Report::Spawned { pid: pid.as_raw_pid() }),
             Ok(pid) => {
                 self.block = Some(pid);
                 true
@@ -312,13 +380,13 @@ fn start(order: Order, descriptors: Vec<OwnedFd>) -> Result<Pid, SpawnError> {
     let [directory, stdin, stdout, stderr, file @ ..] = &descriptors[..] else {
         return Err(broken(Stage::Streams));
     };
-    let bytes = match (order, file) {
-        (Order::Small(bytes), []) => bytes,
-        (Order::Large { length }, [file]) => read(file, length).map_err(|_| broken(Stage::Execute))?,
+    let bytes = match (order.program, file) {
+        (Encoded::Small(bytes), []) => bytes,
+        (Encoded::Large { length }, [file]) => read(file, length).map_err(|_| broken(Stage::Execute))?,
         _ => return Err(broken(Stage::Execute)),
     };
     let program: Program = postcard::from_bytes(&bytes).map_err(|_| broken(Stage::Execute))?;
-    process::spawn(&program, directory.as_fd(), [stdin, stdout, stderr].map(AsFd::as_fd))
+    process::spawn(&program, order.parent, directory.as_fd(), [stdin, stdout, stderr].map(AsFd::as_fd))
 }
 
 fn read(file: &OwnedFd, length: usize) -> io::Result<Vec<u8>> {

@@ -16,7 +16,7 @@
 //! ├─ memory      the kernel's count of those whom it ended for want of memory, and who is to go first
 //! ├─ source      a block's file name and contents;  shell_lines: `!` lines in Python
 //! ├─ language    the table of languages;  interpreter: finding what runs one;  environment
-//! ├─ spare       interpreters that wait for a block
+//! ├─ spare       interpreters that wait for a block, and the server that they are forked from
 //! ├─ capture     what is kept of the output;  manifest: which files changed
 //! ├─ outcome     how a block ended
 //! ├─ removal     removing a workspace, whatever was made of it
@@ -52,4 +52,5 @@ pub mod wire;
 mod workspace;
 
 pub use engine::{Transport, run};
+pub use keeper::keep;
 pub use relay::relay;

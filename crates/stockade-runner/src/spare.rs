@@ -1,23 +1,36 @@
 //! Spare interpreters: Python processes that were started ahead and wait for a block's file, by which the start of an
 //! interpreter is saved that takes longer than most blocks. Owns what one does in place of `python FILE`, and how it
 //! is told of its file. Each is for one block, so no block finds anything of another's.
+//!
+//! Where modules are to be imported ahead, spares are forks of a server, a Python process that has imported them. Owns
+//! what it does too, and what is said between it and the runner.
 
 use std::{
-    io,
+    io::{self, IoSlice},
+    mem::MaybeUninit,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::Path,
 };
 
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
+use rustix::{
+    fs::{Mode, OFlags, open},
+    net::{
+        AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown,
+        SocketFlags, SocketType, recv, send, sendmsg, shutdown, socketpair,
+    },
+};
 
 use crate::{interpreter::Interpreter, language::Language};
 
 /// The Python of a spare, which is sent to it: it would fill the list of processes, were it an argument.
 const WAIT_FOR_BLOCK: &str = concat!(include_str!("spare/block.py"), "\n\nspare(main)\n");
-/// What takes it in. The rest has a namespace of its own.
+/// That of the server, which becomes a spare in each of its forks.
+const SERVE: &str =
+    concat!(include_str!("spare/block.py"), "\n\n", include_str!("spare/server.py"), "\n\nserve(main)\n");
+/// What takes either in. The rest has a namespace of its own.
 pub(crate) const RECEIVE: &str = r#"import os; exec(os.read(0, 65536), {"main": globals()})"#;
 
 /// The way to a spare, which is its stdin. Closing it ends the wait.
@@ -27,28 +40,96 @@ pub(crate) struct Door(OwnedFd);
 impl Door {
     /// The way, and the stdin of who is to wait.
     pub(crate) fn new() -> io::Result<(Self, OwnedFd)> {
-        // Whole messages, so that nobody has to say where one ends.
-        let (ours, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        let door = Self(ours);
-        door.say(WAIT_FOR_BLOCK.as_bytes())?;
+        let (door, theirs) = Self::of_fork()?;
+        say(&door.0, WAIT_FOR_BLOCK.as_bytes())?;
         Ok((door, theirs))
+    }
+
+    /// That to a fork of the server, which needs no telling.
+    pub(crate) fn of_fork() -> io::Result<(Self, OwnedFd)> {
+        let (ours, theirs) = pair()?;
+        Ok((Self(ours), theirs))
     }
 
     /// Has the spare run its block. Fails when it is gone.
     pub(crate) fn send_in(&self, file: &Path) -> io::Result<()> {
-        self.say(file.as_os_str().as_bytes())
+        say(&self.0, file.as_os_str().as_bytes())
     }
 
-    /// Whether a spare that has ended did so before it said that it begins with its block.
+    /// Whether the spare has not said that it begins with its block. From then on it can't: it ends when it tries.
     pub(crate) fn was_not_opened(&self) -> bool {
+        let _ = shutdown(&self.0, Shutdown::Read);
         !matches!(recv(&self.0, &mut [0; 1], RecvFlags::DONTWAIT), Ok((_, 1)))
     }
+}
 
-    fn say(&self, message: &[u8]) -> io::Result<()> {
-        send(self.0.as_fd(), message, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
+/// The way to the server, which is its stdin. Closing it ends the server, when it has nothing to do.
+#[derive(Debug)]
+pub(crate) struct Server(OwnedFd);
+
+/// What the server says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// All is imported, and forks can be made.
+    Ready,
+    /// All is imported, and forks of it would not do: why.
+    Unfit(String),
+    /// Something can't be imported: what, and why.
+    Failed(String),
+    /// What it has imported was installed anew. It ends.
+    Changed,
+}
+
+impl Server {
+    /// The way, and the stdin of who is to import these modules.
+    pub(crate) fn new(modules: &[String]) -> io::Result<(Self, OwnedFd)> {
+        let (ours, theirs) = pair()?;
+        say(&ours, SERVE.as_bytes())?;
+        say(&ours, modules.join(" ").as_bytes())?;
+        Ok((Self(ours), theirs))
+    }
+
+    /// Asks for a spare with these as stdin, stdout and stderr, below a keeper that brings `channel`.
+    pub(crate) fn fork(&self, channel: &OwnedFd, streams: [BorrowedFd<'_>; 3]) -> io::Result<()> {
+        let keeper = open("/proc/self/exe", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let [stdin, stdout, stderr] = streams;
+        let given = [keeper.as_fd(), channel.as_fd(), stdin, stdout, stderr];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        ancillary.push(SendAncillaryMessage::ScmRights(&given));
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        sendmsg(&self.0, &[IoSlice::new(b"f")], &mut ancillary, flags)?;
         Ok(())
     }
+
+    /// What it says next, or [`io::ErrorKind::WouldBlock`]; `None` when it is gone, or says what it never would.
+    pub(crate) fn hear(&self) -> io::Result<Option<Said>> {
+        let mut said = [0; 8 << 10];
+        let (length, _) = recv(&self.0, &mut said, RecvFlags::DONTWAIT)?;
+        let said = String::from_utf8_lossy(&said[..length]);
+        let (word, why) = said.split_once(' ').unwrap_or((&said, ""));
+        Ok(match word {
+            "ready" => Some(Said::Ready),
+            "unfit" => Some(Said::Unfit(why.to_owned())),
+            "failed" => Some(Said::Failed(why.to_owned())),
+            "changed" => Some(Said::Changed),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn descriptor(&self) -> &OwnedFd {
+        &self.0
+    }
+}
+
+/// Two connected ends, for whole messages, so that nobody has to say where one ends.
+fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+fn say(to: &OwnedFd, message: &[u8]) -> io::Result<()> {
+    send(to, message, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
+    Ok(())
 }
 
 /// Whether what runs a language is Python, called with its file and nothing else.

@@ -74,6 +74,12 @@ pub enum Error {
         /// What Python printed.
         output: String,
     },
+    /// Modules that were to be preloaded can't be imported.
+    #[error("failed to preload the modules: {why}")]
+    Preload {
+        /// Which one, and what Python says of it.
+        why: String,
+    },
     /// The session has ended, or ended while the call ran.
     #[error("failed to run the blocks: {fault}")]
     SessionEnded {
@@ -211,6 +217,7 @@ impl Error {
             Error::VirtualEnv { .. } => "virtual_env_unavailable",
             Error::PipInstall { .. } => "pip_install_failed",
             Error::FunctionsLoad { .. } => "functions_failed_to_load",
+            Error::Preload { .. } => "preload_failed",
             Error::SessionEnded { .. } => "session_ended",
             Error::Runner { .. } => "runner_failed",
             Error::BlockTooLarge { .. } => "block_too_large",
@@ -239,6 +246,7 @@ impl Error {
             Error::WorkDir { source, .. } => return hint_for(source.raw_os_error(), source.kind()),
             Error::RunnerStart { .. } => ASK_DOCTOR,
             Error::PipInstall { .. } => "check the package names and the network, or install them beforehand",
+            Error::Preload { .. } => "install the module where the code runs, or leave it out of `preload`",
             Error::SessionEnded { .. } => "start a new session",
             Error::Runner { failure, .. } => {
                 let error = failure.errno.map(io::Error::from_raw_os_error);

@@ -44,6 +44,7 @@ mod languages;
 mod markdown;
 mod options;
 mod outcome;
+mod preload;
 mod runner_image;
 mod sandbox;
 mod session;
@@ -69,6 +70,7 @@ pub use crate::{
     languages::{Command, Language, LanguageReport, Languages},
     markdown::{FencedBlock, code_blocks, fenced_blocks},
     outcome::{BlockOutcome, Change, CommandLineCodeResult, FileChange, Output, Status, Stream},
+    preload::Preload,
     sandbox::{
         Control, Degraded, ParseSandboxLevelError, Sandbox, SandboxLevel, SandboxLimits, SandboxNetwork,
         SandboxPolicy,

@@ -10,11 +10,14 @@ use crate::{
     Functions, Language,
     error::{Error, Result},
     hint::Hints,
+    preload,
     session::Defaults,
 };
 
 /// A block's default timeout, AutoGen's.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Enough for a caller who thinks between blocks.
+const DEFAULT_SPARES: u32 = 1;
 /// What the runner has at most: more would only hold memory.
 const MAX_SPARES: u32 = 64;
 /// What is kept of each of a block's streams by default.
@@ -34,6 +37,7 @@ pub(crate) struct SessionOptions {
     pub(crate) merge_streams: bool,
     pub(crate) languages: Vec<Language>,
     pub(crate) spares: u32,
+    pub(crate) preload: Vec<String>,
 }
 
 impl SessionOptions {
@@ -47,7 +51,8 @@ impl SessionOptions {
             keep_going: false,
             merge_streams: false,
             languages: Vec::new(),
-            spares: 0,
+            spares: DEFAULT_SPARES,
+            preload: Vec::new(),
         }
     }
 
@@ -55,6 +60,7 @@ impl SessionOptions {
         check_timeout(self.timeout)?;
         check_variables(&self.env)?;
         self.functions.as_ref().map_or(Ok(()), Functions::check)?;
+        preload::check(&self.preload)?;
         if self.spares > MAX_SPARES {
             let why = format!("must be at most {MAX_SPARES}");
             return Err(Error::InvalidOption { option: "spares", why });
@@ -145,8 +151,8 @@ macro_rules! session_setters {
             self
         }
 
-        /// How many Python interpreters wait for blocks, once the session has run a Python block: 0 by default, 64 at most,
-        /// each of some 10 MiB. A block gets one that has started while the caller was busy, for itself alone, and is spared
+        /// How many Python interpreters wait for blocks, once the session has run a Python block: 1 by default, 64 at most,
+        /// each of some 10 MiB; 0 for none. A block gets one that has started while the caller was busy, for itself alone, and is spared
         /// the start.
         ///
         /// To the code it is as if `python FILE` had been called, with three exceptions: what lies above its own frames on
@@ -154,6 +160,25 @@ macro_rules! session_setters {
         /// unless it leaves a file open or a thread running.
         pub fn spares(mut self, count: u32) -> Self {
             self.options.session.spares = count;
+            self
+        }
+
+        /// Python modules to import once, before the first block, for all blocks to begin with: a block that imports
+        /// pandas then takes some milliseconds instead of hundreds. None by default.
+        ///
+        /// One process imports them, and each Python block that sets no environment of its own is a fork of it. It has
+        /// the standard streams and no descriptor of the modules', and its random numbers are its own (`random` and
+        /// `numpy.random` are seeded anew); the seed of hashes is that of all forks. What the modules print when they are
+        /// imported is told to nobody. When one of them is installed anew all are imported anew.
+        ///
+        /// The import may take as long as a block. A module that can't be imported is an [`Error::Preload`] of the start.
+        /// Modules that leave threads running, which no fork would have, are not used: [`SessionInfo::preload`] says so,
+        /// and each block imports for itself.
+        ///
+        /// [`Error::Preload`]: crate::Error::Preload
+        /// [`SessionInfo::preload`]: crate::SessionInfo::preload
+        pub fn preload(mut self, modules: impl IntoIterator<Item = impl Into<String>>) -> Self {
+            self.options.session.preload.extend(modules.into_iter().map(Into::into));
             self
         }
 

@@ -13,11 +13,12 @@ use std::{
 
 use serde::Serialize;
 use serde_bytes::ByteBuf;
+use stockade_runner::wire::message::Preloaded;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::client::BackgroundOutput;
 use crate::{
-    Call, CodeBlock, CommandLineCodeResult, ContainerPolicy, LanguageReport, SandboxPolicy,
+    Call, CodeBlock, CommandLineCodeResult, ContainerPolicy, LanguageReport, Preload, SandboxPolicy,
     client::{Client, Watcher},
     error::{Error, Fault, Result},
     files::{self, Files},
@@ -38,6 +39,9 @@ pub struct SessionInfo {
     /// The container that the code runs in, where it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<ContainerInfo>,
+    /// What became of the modules that were to be preloaded, where any were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preload: Option<Preload>,
     /// The absolute path of the workspace on this host.
     #[serde(skip)]
     pub work_dir: PathBuf,
@@ -54,6 +58,7 @@ impl SessionInfo {
             executor: executor.to_owned(),
             policy: Policy::default(),
             container: None,
+            preload: None,
             work_dir,
             workspace,
         }
@@ -151,6 +156,15 @@ impl Session {
     pub(crate) fn with_env(mut self, variables: Vec<(ByteBuf, ByteBuf)>) -> Self {
         self.defaults.env.extend(variables);
         self
+    }
+
+    /// Has Python modules imported for all its calls.
+    pub(crate) async fn preload(&self, modules: &[String], timeout: Duration) -> Result<Preloaded> {
+        self.client.preload(modules.to_vec(), self.defaults.env.clone(), timeout).await
+    }
+
+    pub(crate) fn set_preload(&mut self, preload: Preload) {
+        self.info.preload = Some(preload);
     }
 
     pub(crate) fn timeout(&self) -> Duration {

@@ -95,6 +95,10 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = OsStringValueParser::new().try_map(parse_variable))]
     pub(crate) env: Vec<Variable>,
 
+    /// Import these Python modules once, for all Python blocks to begin with: numpy,pandas
+    #[arg(long, value_name = "MODULE", value_delimiter = ',')]
+    pub(crate) preload: Vec<String>,
+
     /// Run the remaining blocks when one fails
     #[arg(long)]
     pub(crate) keep_going: bool,

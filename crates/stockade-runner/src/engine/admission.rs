@@ -28,7 +28,7 @@ use crate::{
     language::Language,
     os::{
         descriptors,
-        process::{Credentials, Program, Stage},
+        process::{Credentials, Parent, Program, Stage},
     },
     outcome::{Outcome, Status},
     source::{FileName, Source},
@@ -96,7 +96,7 @@ struct Plan {
 }
 
 /// What keeps a run from starting.
-enum Obstacle {
+pub(super) enum Obstacle {
     /// To be tried again when another run ends.
     Later,
     /// To be tried again soon: nobody tells when another process gives a file back.
@@ -137,7 +137,7 @@ impl Engine {
             return self.only_save(plan);
         }
         self.check_capacity()?;
-        let interpreter = self.interpreter(plan)?;
+        let interpreter = self.interpreter(&plan.language, &plan.environment)?;
         if self.waiting.iter().any(|earlier| earlier.named_file().is_some_and(|name| *name == plan.name)) {
             return Err(Obstacle::Later);
         }
@@ -206,13 +206,17 @@ impl Engine {
     }
 
     /// What runs the block. A shim is asked once for the program behind it, and the block waits for the answer.
-    fn interpreter(&mut self, plan: &Plan) -> Result<Interpreter, Obstacle> {
-        let mut found = interpreter::find(&plan.language, &plan.environment)
-            .map_err(|missing| refused(&plan.language.name, 127, missing.to_string()))?;
+    pub(super) fn interpreter(
+        &mut self,
+        language: &Language,
+        environment: &Rc<Environment>,
+    ) -> Result<Interpreter, Obstacle> {
+        let mut found = interpreter::find(language, environment)
+            .map_err(|missing| refused(&language.name, 127, missing.to_string()))?;
         if !found.is_shim() {
             return Ok(found);
         }
-        let shim = Shim { path: found.program.clone(), environment: Rc::clone(&plan.environment) };
+        let shim = Shim { path: found.program.clone(), environment: Rc::clone(environment) };
         match self.resolved.get(&shim) {
             Some(program) => {
                 found.program = program.clone();
@@ -369,7 +373,7 @@ impl Engine {
         file: &Path,
     ) -> Option<(Ordered, Door)> {
         let session = self.session.as_ref()?;
-        if session.spares == 0 || !spare::is_for(&plan.language, interpreter) {
+        if session.spares == 0 && !self.preload.is_wanted() || !spare::is_for(&plan.language, interpreter) {
             return None;
         }
         let start = Start {
@@ -389,9 +393,21 @@ impl Engine {
         stdin: BorrowedFd<'_>,
         merge_streams: bool,
     ) -> Result<Ordered, Failure> {
-        let refused = |error: std::io::Error| failed("start a process", &error);
-        let (mut pipes, stdout) =
-            self.open_pipe(id, Stream::Stdout).map_err(refused).map(|(id, end)| (vec![id], end))?;
+        let ordered = self.with_pipes(id, merge_streams, |engine, [stdout, stderr]| {
+            engine.order_keeper(id, program, Parent::This, [stdin, stdout, stderr])
+        });
+        ordered.map_err(|error| failed("start a process", &error))
+    }
+
+    /// Has something started that prints to pipes of ours, by `order`, which gives its keeper.
+    pub(super) fn with_pipes(
+        &mut self,
+        id: RunId,
+        merge_streams: bool,
+        order: impl FnOnce(&mut Self, [BorrowedFd<'_>; 2]) -> io::Result<u64>,
+    ) -> io::Result<Ordered> {
+        let (pipe, stdout) = self.open_pipe(id, Stream::Stdout)?;
+        let mut pipes = vec![pipe];
         let ordered = (|| {
             let stderr = if merge_streams {
                 stdout.try_clone()?
@@ -402,27 +418,21 @@ impl Engine {
             };
             let kills_before = self.session.as_ref().map_or(0, Session::out_of_memory_kills);
             let started = Instant::now();
-            Ok(Ordered {
-                keeper: self.order_keeper(id, program, [stdin, stdout.as_fd(), stderr.as_fd()])?,
-                pipes: pipes.clone(),
-                started,
-                kills_before,
-            })
+            let keeper = order(self, [stdout.as_fd(), stderr.as_fd()])?;
+            Ok(Ordered { keeper, pipes: pipes.clone(), started, kills_before })
         })();
-        ordered.map_err(|error| {
-            self.pipes.close_all(&pipes);
-            refused(error)
-        })
+        ordered.inspect_err(|_| self.pipes.close_all(&pipes))
     }
 
     fn open_pipe(&mut self, id: RunId, stream: Stream) -> std::io::Result<(u64, OwnedFd)> {
         self.pipes.open(id, stream, &self.reactor)
     }
 
-    fn order_keeper(
+    pub(super) fn order_keeper(
         &mut self,
         id: RunId,
         program: &Program,
+        parent: Parent,
         streams: [BorrowedFd<'_>; 3],
     ) -> std::io::Result<u64> {
         // A free keeper may have been killed without our having heard of it.
@@ -433,7 +443,7 @@ impl Engine {
             let keeper = self.keepers.take(id, &self.reactor)?;
             let directory = self.session.as_ref().ok_or_else(no_session)?.workspace.directory();
             let kept = self.keepers.get(keeper).ok_or_else(no_session)?;
-            match kept.keeper.order(program, directory, streams) {
+            match kept.keeper.order(program, parent, directory, streams) {
                 Ok(()) => return Ok(keeper),
                 Err(error) => refused = error,
             }
@@ -464,7 +474,10 @@ impl Engine {
         let Some(run) = self.runs.remove(&id) else { return Ok(()) };
         self.pipes.close_all(&run.pipes);
         match run.purpose {
-            Purpose::Probe(shim) => self.take_answer(shim, b""),
+            Purpose::Probe(shim) => {
+                self.take_answer(shim, b"");
+                self.start_server()?;
+            }
             Purpose::Block(block) => {
                 let result = why_not_spawned(&block, stage, errno);
                 block.file.release();

@@ -104,14 +104,16 @@ impl Engine {
         if let Some(kept) =
             self.runs.get(&id).map(|run| run.keeper).and_then(|keeper| self.keepers.remove(keeper))
         {
-            let _ = kill_process(kept.keeper.pid, Signal::KILL);
+            if let Some(pid) = kept.keeper.pid {
+                let _ = kill_process(pid, Signal::KILL);
+            }
         }
         self.finish(id, survivors)
     }
 
     fn keeper_of(&self, id: RunId) -> Vec<Pid> {
         let kept = self.runs.get(&id).and_then(|run| self.keepers.get(run.keeper));
-        kept.map(|kept| kept.keeper.pid).into_iter().collect()
+        kept.and_then(|kept| kept.keeper.pid).into_iter().collect()
     }
 
     /// The block's own process has ended. That is the run's end, unless we are ending its whole tree.
@@ -131,19 +133,26 @@ impl Engine {
     pub(super) fn keeper_died(&mut self, keeper: u64) -> Handled {
         let Some(kept) = self.keepers.remove(keeper) else { return Ok(()) };
         self.end_strays();
-        if let Some(run) = kept.run {
-            self.spare_ended(run);
+        let Some(run) = kept.run else { return Ok(()) };
+        if self.is_server(run) {
+            return self.server_failed("it could not be started");
         }
-        if let Some(run) = kept.run.filter(|run| self.runs.contains_key(run)) {
-            self.finish(run, Vec::new())?;
+        self.spare_ended(run);
+        match self.runs.get(&run).map(Run::never_began) {
+            Some(true) => self.start_again(run),
+            Some(false) => self.finish(run, Vec::new()),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    /// Ends every child of the runner that is neither a keeper nor the zygote, and all below: their keeper was
-    /// killed.
+    /// Ends every child of the runner that is not one of its own processes, and all below: their keeper was killed.
     pub(super) fn end_strays(&self) {
-        let strays = || tree::children(getpid()).into_iter().filter(|child| !self.keepers.owns(*child));
+        // It may be among them, and says so soon.
+        if self.keepers.expects_any() {
+            return;
+        }
+        let own = self.own_pids();
+        let strays = || tree::children(getpid()).into_iter().filter(|child| !own.contains(child));
         let with_descendants = || {
             let strays: Vec<Pid> = strays().collect();
             let below = tree::descendants(&strays);
@@ -162,7 +171,10 @@ impl Engine {
         }
         let Some(run) = self.runs.remove(&id) else { return Ok(()) };
         match &run.purpose {
-            Purpose::Probe(_) => self.finish_probe(run),
+            Purpose::Probe(_) => {
+                self.finish_probe(run);
+                self.start_server()?;
+            }
             Purpose::Block(_) => {
                 self.finish_block(run, survivors)?;
                 self.renew_spares();
@@ -258,6 +270,7 @@ impl Engine {
             let _ = self.cancel_waiting(0);
         }
         self.let_spares_go();
+        self.let_server_go();
         self.end_trees();
         // One walk at the end is for all the runs that end here.
         let handover = self.session.as_mut().and_then(|session| session.handover.take());

@@ -1,19 +1,26 @@
 //! The keepers of a session: which are free, which hold a block, which hold what a block left behind. One is
 //! always made ahead, so that a block does not wait for a clone.
 
-use std::{collections::HashMap, io};
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Pid;
 
 use super::reactor::{Reactor, Token};
 use crate::{
     confinement::{ConfinementError, Confiner},
-    keeper::{Keeper, Zygote},
+    keeper::{Keeper, Report, Zygote},
     wire::message::{Confined, RunId},
 };
 
 /// Free keepers above this number are let go; each costs some 100 KiB.
 const SPARES: usize = 32;
+/// How long one may take to come that is forked with its block, which takes some milliseconds.
+const COMING: Duration = Duration::from_secs(5);
 
 /// A keeper and what it is busy with.
 #[derive(Debug)]
@@ -21,6 +28,8 @@ pub(crate) struct Kept {
     pub(crate) keeper: Keeper,
     /// The run whose processes it holds; `None` when it is free.
     pub(crate) run: Option<RunId>,
+    /// Until when it is waited for; `None` once it is there.
+    comes_until: Option<Instant>,
 }
 
 /// All keepers of a session.
@@ -79,6 +88,43 @@ impl Keepers {
         Ok(id)
     }
 
+    /// A keeper for `run` that comes by itself, and the end of its channel that it is to bring.
+    pub(crate) fn expect(&mut self, run: RunId, reactor: &Reactor) -> io::Result<(u64, OwnedFd)> {
+        let (keeper, theirs) = Keeper::expected()?;
+        let id = self.add(keeper, reactor)?;
+        if let Some(kept) = self.all.get_mut(&id) {
+            kept.run = Some(run);
+            kept.comes_until = Some(Instant::now() + COMING);
+        }
+        Ok((id, theirs))
+    }
+
+    /// Whether one of our children may be a keeper that has not said so yet.
+    pub(crate) fn expects_any(&self) -> bool {
+        self.all.values().any(|kept| kept.comes_until.is_some())
+    }
+
+    /// Until when the next is waited for.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.all.values().filter_map(|kept| kept.comes_until).min()
+    }
+
+    /// Those that were waited for in vain.
+    pub(crate) fn overdue(&self, now: Instant) -> Vec<u64> {
+        let overdue = |kept: &Kept| kept.comes_until.is_some_and(|until| until <= now);
+        self.all.iter().filter(|(_, kept)| overdue(kept)).map(|(id, _)| *id).collect()
+    }
+
+    /// What a keeper says next; [`io::ErrorKind::WouldBlock`] for nothing, and `None` when it is gone.
+    pub(crate) fn report(&mut self, id: u64) -> io::Result<Option<Report>> {
+        let Some(kept) = self.all.get_mut(&id) else { return Err(io::ErrorKind::WouldBlock.into()) };
+        let report = kept.keeper.report();
+        if matches!(report, Ok(Some(_))) {
+            kept.comes_until = None;
+        }
+        report
+    }
+
     fn make(&mut self, reactor: &Reactor) -> io::Result<u64> {
         let keeper = match self.zygote.keeper() {
             Ok(keeper) => keeper,
@@ -89,10 +135,14 @@ impl Keepers {
             }
             Err(error) => return Err(error),
         };
+        self.add(keeper, reactor)
+    }
+
+    fn add(&mut self, keeper: Keeper, reactor: &Reactor) -> io::Result<u64> {
         let id = self.next;
         self.next += 1;
         reactor.watch(keeper.descriptor(), Token::Keeper(id))?;
-        self.all.insert(id, Kept { keeper, run: None });
+        self.all.insert(id, Kept { keeper, run: None, comes_until: None });
         Ok(id)
     }
 
@@ -109,7 +159,8 @@ impl Keepers {
 
     /// A keeper has no child any more.
     pub(crate) fn give_back(&mut self, id: u64) {
-        if self.free.len() >= SPARES {
+        let serves_once = self.all.get(&id).is_some_and(|kept| kept.keeper.serves_once);
+        if serves_once || self.free.len() >= SPARES {
             self.all.remove(&id);
         } else if let Some(kept) = self.all.get_mut(&id) {
             kept.run = None;
@@ -124,12 +175,7 @@ impl Keepers {
     }
 
     pub(crate) fn with_pid(&self, pid: Pid) -> Option<u64> {
-        self.all.iter().find(|(_, kept)| kept.keeper.pid == pid).map(|(id, _)| *id)
-    }
-
-    /// Whether a child of the runner is the zygote or a keeper.
-    pub(crate) fn owns(&self, pid: Pid) -> bool {
-        self.zygote.pid == pid || self.with_pid(pid).is_some()
+        self.all.iter().find(|(_, kept)| kept.keeper.pid == Some(pid)).map(|(id, _)| *id)
     }
 
     /// Keepers that hold processes.
@@ -138,7 +184,7 @@ impl Keepers {
     }
 
     pub(crate) fn pids(&self) -> Vec<Pid> {
-        let keepers = self.all.values().map(|kept| kept.keeper.pid);
+        let keepers = self.all.values().filter_map(|kept| kept.keeper.pid);
         keepers.chain([self.zygote.pid]).collect()
     }
 }

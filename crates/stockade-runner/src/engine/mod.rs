@@ -12,6 +12,7 @@ mod keepers;
 mod link;
 mod output;
 mod pipes;
+mod preload;
 mod processes;
 mod reactor;
 mod requests;
@@ -37,6 +38,7 @@ use self::{
     keepers::Keepers,
     link::{Link, LinkError},
     pipes::Pipes,
+    preload::Preload,
     reactor::{Reactor, Token},
     run::{Run, Shim},
     session::Session,
@@ -163,6 +165,7 @@ struct Engine {
     keepers: Keepers,
     pipes: Pipes,
     spares: Spares,
+    preload: Preload,
     session: Option<Session>,
     runs: HashMap<RunId, Run>,
     waiting: VecDeque<Waiting>,
@@ -208,6 +211,7 @@ impl Engine {
             keepers: Keepers::new(zygote),
             pipes: Pipes::new(),
             spares: Spares::default(),
+            preload: Preload::default(),
             session: None,
             runs: HashMap::new(),
             waiting: VecDeque::new(),
@@ -255,7 +259,7 @@ impl Engine {
             if self.runs.is_empty() {
                 self.prepare();
             }
-            self.prepare_spares();
+            self.prepare_spares()?;
         }
     }
 
@@ -272,6 +276,7 @@ impl Engine {
             Token::HostProcess => Err(End::HostDied),
             Token::Signal => self.take_signals(),
             Token::Keeper(id) => self.hear_keeper(id),
+            Token::Server => self.hear_server(),
             Token::Pipe(id) => self.read_pipe(id),
         }
     }
@@ -291,7 +296,8 @@ impl Engine {
         let silent = self.patience().and_then(|patience| self.link.heard.checked_add(patience));
         // With something that runs, its end is waited for.
         let spares = self.spares.due().filter(|_| self.runs.is_empty());
-        runs.chain(self.retry).chain(silent).chain(spares).min()
+        let coming = self.keepers.due().into_iter().chain(self.preload.due());
+        runs.chain(self.retry).chain(silent).chain(spares).chain(coming).min()
     }
 
     /// How long the host may be silent.
@@ -312,6 +318,10 @@ impl Engine {
                 self.advance_ending(run)?;
             }
         }
+        for keeper in self.keepers.overdue(now) {
+            self.keeper_died(keeper)?;
+        }
+        self.expire_server(now)?;
         if self.retry.is_some_and(|retry| retry <= now) {
             self.admit()?;
         }
@@ -329,7 +339,9 @@ impl Engine {
     }
 
     fn own_pids(&self) -> Vec<Pid> {
-        self.keepers.pids()
+        let mut pids = self.keepers.pids();
+        pids.extend(self.preload.server_pid());
+        pids
     }
 }
 

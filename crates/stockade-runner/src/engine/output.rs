@@ -3,6 +3,7 @@
 
 use super::{
     End, Engine, Handled,
+    admission::FIRST_OWN_RUN,
     pipes::Read,
     run::{Purpose, Run, to_bytes},
 };
@@ -84,7 +85,7 @@ impl Engine {
 
     /// Output of what a run left behind is counted, and shown to who asked for it as long as the host keeps up.
     fn take_background(&mut self, id: u64, run: RunId, stream: Stream, length: usize) -> Handled {
-        let Some(pipe) = self.pipes.get_mut(id) else { return Ok(()) };
+        let Some(pipe) = self.pipes.get_mut(id).filter(|_| run < FIRST_OWN_RUN) else { return Ok(()) };
         pipe.untold += length as u64;
         if !self.link.has_room() {
             return Ok(());

@@ -21,6 +21,7 @@ impl Engine {
         let mut reaped = false;
         while let Ok(Some(ended)) = process::wait_any() {
             reaped = true;
+            self.server_ended(ended.pid)?;
             if let Some(keeper) = self.keepers.with_pid(ended.pid) {
                 self.keeper_died(keeper)?;
             }
@@ -33,25 +34,33 @@ impl Engine {
     }
 
     pub(super) fn hear_keeper(&mut self, id: u64) -> Handled {
-        while let Some(kept) = self.keepers.get(id) {
-            let run = kept.run;
-            match kept.keeper.report() {
-                Ok(Some(report)) => self.take_report(id, run, report)?,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+        loop {
+            match self.keepers.report(id) {
+                Ok(Some(report)) => {
+                    let run = self.keepers.get(id).and_then(|kept| kept.run);
+                    self.take_report(id, run, report)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Ok(None) | Err(_) => {
                     // It may be about to end, or live on with a broken channel.
-                    let _ = kill_process(kept.keeper.pid, Signal::KILL);
+                    if let Some(pid) = self.keepers.get(id).and_then(|kept| kept.keeper.pid) {
+                        let _ = kill_process(pid, Signal::KILL);
+                    }
                     return self.keeper_died(id);
                 }
             }
         }
-        Ok(())
     }
 
     fn take_report(&mut self, keeper: u64, run: Option<RunId>, report: Report) -> Handled {
         let active = run.filter(|run| self.runs.contains_key(run));
+        if let Report::Adopted = report {
+            // Among our children there may have been strays that could have been this one.
+            self.end_strays();
+            return Ok(());
+        }
         if let (None, Some(run)) = (active, run) {
-            self.spare_ended(run);
+            self.take_report_of_own(run, report)?;
         }
         match (report, active) {
             (Report::NotSpawned { stage, errno }, Some(run)) => {
@@ -69,12 +78,27 @@ impl Engine {
                 active.map_or(Ok(()), |run| self.finish(run, Vec::new()))?;
                 self.admit()
             }
-            // A report on a run that was given up.
-            (Report::Ended { childless: true, .. } | Report::NotSpawned { .. }, None) => {
+            // A report on a run that was given up, or on what is none.
+            (
+                Report::Ended { childless: true, .. } | Report::NotSpawned { .. } | Report::Spawned { .. },
+                None,
+            ) => {
                 self.keepers.give_back(keeper);
                 Ok(())
             }
-            (_, None) => Ok(()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Of a process that is no run's: a spare, or the server.
+    fn take_report_of_own(&mut self, run: RunId, report: Report) -> Handled {
+        match report {
+            Report::Spawned { pid } => self.server_spawned(run, pid),
+            Report::NotSpawned { .. } if self.is_server(run) => self.server_failed("it could not be started"),
+            _ => {
+                self.spare_ended(run);
+                Ok(())
+            }
         }
     }
 }

@@ -23,13 +23,15 @@ pub(crate) enum Token {
     HostProcess,
     /// A signal to the runner.
     Signal,
+    /// What the fork server says.
+    Server,
     /// A keeper's channel.
     Keeper(u64),
     /// A pipe with output.
     Pipe(u64),
 }
 
-const KINDS: u64 = 6;
+const KINDS: u64 = 7;
 
 impl Token {
     fn to_data(self) -> u64 {
@@ -40,6 +42,7 @@ impl Token {
             Token::Signal => (3, 0),
             Token::Keeper(id) => (4, id),
             Token::Pipe(id) => (5, id),
+            Token::Server => (6, 0),
         };
         id * KINDS + kind
     }
@@ -52,7 +55,8 @@ impl Token {
             2 => Token::HostProcess,
             3 => Token::Signal,
             4 => Token::Keeper(id),
-            _ => Token::Pipe(id),
+            5 => Token::Pipe(id),
+            _ => Token::Server,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the host asks for. Owns the answers that take no run; starting runs is `admission`'s part.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use super::{
     End, Engine, Handled, Session,
@@ -37,6 +37,9 @@ impl Engine {
                 Ok(())
             }
             Request::Languages => self.report_languages(),
+            Request::Preload { modules, env, timeout_ms } => {
+                self.preload(modules, &env, Duration::from_millis(timeout_ms))
+            }
             Request::Write { id, path, entry } => self.write(id, &path, entry),
             Request::Read { id, path, offset, length } => self.read(id, &path, offset, length),
             Request::Changes { id } => self.report_changes(id),

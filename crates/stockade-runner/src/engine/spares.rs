@@ -30,6 +30,12 @@ pub(super) struct Start {
     pub(super) directory: (u64, u64),
 }
 
+impl Start {
+    pub(super) fn differs_in_streams_alone(&self, other: &Self) -> bool {
+        *self == Self { merge_streams: self.merge_streams, ..other.clone() }
+    }
+}
+
 /// An interpreter that waits.
 #[derive(Debug)]
 struct Spare {
@@ -55,6 +61,11 @@ impl Spares {
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
+
+    /// Has those that wait be started like this, before any block was.
+    pub(super) fn begin_with(&mut self, start: Start) {
+        self.start.get_or_insert(start);
+    }
 }
 
 impl Engine {
@@ -62,24 +73,31 @@ impl Engine {
     /// interpreter that started before: others take the place of those that wait.
     pub(super) fn renew_spares(&mut self) {
         self.let_spares_go();
-        let wants = self.session.as_ref().is_some_and(|session| session.spares > 0);
-        self.spares.due = (wants && self.spares.start.is_some()).then(|| Instant::now() + IDLE);
+        let wanted = self.session.as_ref().is_some_and(|session| session.spares > 0);
+        let waits = wanted && self.spares.start.is_some() || self.preload.wants_server();
+        self.spares.due = waits.then(|| Instant::now() + IDLE);
     }
 
     /// Starts as many as are wanted and can be had, when it is time and there is nothing else to do.
-    pub(super) fn prepare_spares(&mut self) {
+    pub(super) fn prepare_spares(&mut self) -> Handled {
         if !self.runs.is_empty() || self.spares.due.is_none_or(|due| due > Instant::now()) {
-            return;
+            return Ok(());
         }
         self.spares.due = None;
+        self.start_server()?;
+        if self.preload.is_importing() {
+            // They are worth waiting for.
+            return Ok(());
+        }
         let wanted = self.session.as_ref().map_or(0, |session| session.spares);
         while self.spares.waiting.len() < wanted && self.spares.failures < MOST_FAILURES {
-            let Some(start) = self.spares.start.clone() else { return };
+            let Some(start) = self.spares.start.clone() else { break };
             match self.start_spare(&start) {
                 Some(spare) => self.spares.waiting.push(spare),
                 None => self.spares.failures += 1,
             }
         }
+        Ok(())
     }
 
     fn start_spare(&mut self, start: &Start) -> Option<Spare> {
@@ -88,9 +106,14 @@ impl Engine {
             return None;
         }
         let program = run::waiting(&start.interpreter, &start.environment, &session.attributes);
-        let (door, stdin) = Door::new().ok()?;
         let id = self.next_own_run();
-        let process = self.order(id, &program, stdin.as_fd(), start.merge_streams).ok()?;
+        let (process, door) = match self.fork_spare(id, start) {
+            Some(forked) => forked,
+            None => {
+                let (door, stdin) = Door::new().ok()?;
+                (self.order(id, &program, stdin.as_fd(), start.merge_streams).ok()?, door)
+            }
+        };
         // What it prints while it starts is its block's output.
         process.pipes.iter().for_each(|pipe| self.pipes.pause(*pipe, &self.reactor));
         Some(Spare { id, process, door })
@@ -112,7 +135,7 @@ impl Engine {
             return None;
         }
         if !is_known {
-            self.spares.start = Some(start);
+            self.spares.start = Some(start.clone());
             self.spares.failures = 0;
             self.let_spares_go();
         }
@@ -123,7 +146,14 @@ impl Engine {
                 Err(_) => self.pipes.close_all(&process.pipes),
             }
         }
-        None
+        // Of a server one can be had at once.
+        let (process, door) = self.fork_spare(run, &start)?;
+        if door.send_in(file).is_err() {
+            self.pipes.close_all(&process.pipes);
+            self.keepers.remove(process.keeper);
+            return None;
+        }
+        Some((process, door))
     }
 
     fn assign(&mut self, process: Ordered, run: RunId) -> Ordered {

@@ -7,9 +7,12 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+use rustix::{
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair, sockopt,
+    },
+    process::Pid,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -21,12 +24,25 @@ const MAX_DESCRIPTORS: usize = 5;
 #[derive(Debug)]
 pub(crate) struct Channel(OwnedFd);
 
+/// What has come.
+struct Received<T> {
+    message: T,
+    descriptors: Vec<OwnedFd>,
+    /// As the kernel tells, where it was asked to.
+    sender: Option<Pid>,
+}
+
 impl Channel {
     /// Two connected ends; neither is inherited by a program.
     pub(crate) fn pair() -> io::Result<(Channel, Channel)> {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         Ok((Channel(ours), Channel(theirs)))
+    }
+
+    /// Has the kernel tell who sends what comes from now on.
+    pub(crate) fn ask_for_senders(&self) -> io::Result<()> {
+        Ok(sockopt::set_socket_passcred(&self.0, true)?)
     }
 
     /// Sends one message; fails rather than waits when the other side does not read.
@@ -45,30 +61,37 @@ impl Channel {
         Ok(())
     }
 
-    /// The next message and its descriptors; `None` at the end. Waits unless `flags` says otherwise.
-    fn receive_with<T: DeserializeOwned>(&self, flags: RecvFlags) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    /// The next message; `None` at the end. Waits unless `flags` says otherwise.
+    fn receive_with<T: DeserializeOwned>(&self, flags: RecvFlags) -> io::Result<Option<Received<T>>> {
         let mut bytes = [0; MAX_MESSAGE];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut space =
+            [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS), ScmCredentials(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let flags = flags | RecvFlags::CMSG_CLOEXEC;
         let received = recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags)?;
-        let descriptors = ancillary.drain().filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
-            _ => None,
-        });
-        let descriptors = descriptors.flatten().collect();
+        let (mut descriptors, mut sender) = (Vec::new(), None);
+        for message in ancillary.drain() {
+            match message {
+                RecvAncillaryMessage::ScmRights(sent) => descriptors.extend(sent),
+                RecvAncillaryMessage::ScmCredentials(credentials) => sender = Some(credentials.pid),
+                _ => {}
+            }
+        }
         let Some((_, message)) = bytes[..received.bytes].split_first() else { return Ok(None) };
-        Ok(Some((postcard::from_bytes(message).map_err(io::Error::other)?, descriptors)))
+        let message = postcard::from_bytes(message).map_err(io::Error::other)?;
+        Ok(Some(Received { message, descriptors, sender }))
     }
 
     /// The next message and its descriptors, waiting for it; `None` at the end.
     pub(crate) fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-        self.receive_with(RecvFlags::empty())
+        let received = self.receive_with(RecvFlags::empty())?;
+        Ok(received.map(|received| (received.message, received.descriptors)))
     }
 
-    /// The next message, or [`io::ErrorKind::WouldBlock`]; `None` at the end.
-    pub(crate) fn try_receive<T: DeserializeOwned>(&self) -> io::Result<Option<T>> {
-        Ok(self.receive_with(RecvFlags::DONTWAIT)?.map(|(message, _)| message))
+    /// The next message and its sender, or [`io::ErrorKind::WouldBlock`]; `None` at the end.
+    pub(crate) fn try_receive<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Option<Pid>)>> {
+        let received = self.receive_with(RecvFlags::DONTWAIT)?;
+        Ok(received.map(|received| (received.message, received.sender)))
     }
 
     pub(crate) fn descriptor(&self) -> &OwnedFd {
@@ -79,6 +102,12 @@ impl Channel {
 impl From<OwnedFd> for Channel {
     fn from(end: OwnedFd) -> Self {
         Self(end)
+    }
+}
+
+impl From<Channel> for OwnedFd {
+    fn from(channel: Channel) -> Self {
+        channel.0
     }
 }
 

@@ -10,7 +10,10 @@ use std::{
 
 use rustix::{
     fs::{Mode, OFlags},
-    process::{DumpableBehavior, Gid, Pid, Uid, WaitOptions, getegid, geteuid, getgid, getgroups, getuid},
+    process::{
+        DumpableBehavior, Gid, Pid, Uid, WaitId, WaitIdOptions, WaitOptions, getegid, geteuid, getgid,
+        getgroups, getuid,
+    },
     thread,
 };
 
@@ -68,7 +71,7 @@ fn duration(time: libc::timeval) -> Duration {
 }
 
 /// Whose child a clone of this process is to be.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Parent {
     /// Of this process.
     This,
@@ -76,13 +79,24 @@ pub(crate) enum Parent {
     Ours,
 }
 
+impl Parent {
+    fn flags(self) -> c_int {
+        match self {
+            Parent::This => libc::SIGCHLD,
+            Parent::Ours => libc::CLONE_PARENT | libc::SIGCHLD,
+        }
+    }
+}
+
+/// Whether a process is a child of this one that has not been waited for.
+pub(crate) fn is_child(pid: Pid) -> bool {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    rustix::process::waitid(WaitId::Pid(pid), look).is_ok()
+}
+
 /// Clones this process. Gives the clone's pid, and `None` in the clone.
 pub(crate) fn fork(parent: Parent) -> io::Result<Option<Pid>> {
-    let flags = match parent {
-        Parent::This => libc::SIGCHLD,
-        Parent::Ours => libc::CLONE_PARENT | libc::SIGCHLD,
-    };
-    let (flags, zero) = (flags as libc::c_ulong, 0 as libc::c_ulong);
+    let (flags, zero) = (parent.flags() as libc::c_ulong, 0 as libc::c_ulong);
     let (first, second) = if cfg!(target_arch = "s390x") { (zero, flags) } else { (flags, zero) };
     // SAFETY: the memory is copied, not shared, and this process has one thread: the clone continues with a
     // consistent copy of everything, on a copy of this stack. libc's own fork is not used because it can't make a
@@ -214,6 +228,7 @@ const STACK: usize = 64 << 10;
 /// copied, and the child can say why it failed by writing it down.
 pub(crate) fn spawn(
     program: &Program,
+    parent: Parent,
     directory: BorrowedFd<'_>,
     streams: [BorrowedFd<'_>; 3],
 ) -> Result<Pid, SpawnError> {
@@ -229,7 +244,7 @@ pub(crate) fn spawn(
         failed: None,
     };
     let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>());
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | parent.flags();
     // SAFETY: CLONE_VFORK suspends this thread, the only one, until the child has executed a program or exited,
     // so `launch` and `stack` outlive the child's use of them and are not touched meanwhile. The stack pointer
     // is the aligned end of an allocation of STACK bytes, and it grows down. `run_child` never returns.
@@ -238,7 +253,7 @@ pub(crate) fn spawn(
         libc::clone(run_child, top, flags, (&raw mut launch).cast())
     };
     if let Some(failed) = launch.failed {
-        // SAFETY: the child has exited by itself and is ours to wait for.
+        // SAFETY: the child has exited by itself and is ours to wait for, or our parent's.
         unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
         return Err(failed);
     }

@@ -24,7 +24,7 @@ def set_up(path, main):
     import os
     import sys
 
-    main.pop("os")
+    main.pop("os", None)
     loader = sys.modules["_frozen_importlib_external"].SourceFileLoader
     main.update(__loader__=loader("__main__", path), __file__=path, __cached__=None)
     sys.argv[:] = [path]
@@ -76,7 +76,13 @@ def tell_of_own_frames_only(sys, own):
     sys.excepthook = tell
 
 
-def end(status, main):
+def descriptors():
+    import os
+
+    return os.listdir("/proc/self/fd")
+
+
+def end(status, main, held):
     """Ends as the interpreter does, but for what takes longest and nobody sees: taking modules apart.
 
     Where a file is open, a thread runs or a class wants to know of its objects' end, something may be seen of that, and it
@@ -90,8 +96,7 @@ def end(status, main):
     if threading is not None:
         threading._shutdown()
     atexit._run_exitfuncs()
-    # Those of the standard streams, and of the list.
-    is_busy = len(sys._current_frames()) > 1 or len(os.listdir("/proc/self/fd")) > 4
+    is_busy = len(sys._current_frames()) > 1 or len(descriptors()) > held
     if is_busy or any(isinstance(own, type) and "__del__" in own.__dict__ for own in main.values()):
         sys.exit(status)
     # What the block has made goes now, and may speak; what it is spoken with stays.
@@ -111,4 +116,5 @@ def end(status, main):
 def spare(main):
     path = wait()
     set_up(path, main)
-    end(run(load(path), main), main)
+    held = len(descriptors())
+    end(run(load(path), main), main, held)

@@ -8,7 +8,7 @@ pub use super::confinement::{Confined, Confinement, ProcessLimits, Sockets};
 use crate::{language::Language, outcome::Outcome};
 
 /// The version of these messages. A host refuses a runner that says another one in its [`Reply::Hello`].
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Bytes of a run's live output that may be on their way without having been taken.
 pub const LIVE_WINDOW: u64 = 1 << 20;
@@ -39,6 +39,16 @@ pub enum Request {
         run: RunId,
         /// Of [`Reply::Live`] data.
         bytes: u64,
+    },
+    /// Import Python modules, once and for all blocks: Python blocks that would be started alike are forked from the
+    /// process that has done so. Sent once. Answered by [`Reply::Preloaded`].
+    Preload {
+        /// Their names, as `import` takes them.
+        modules: Vec<String>,
+        /// Set over the session's environment, as for the runs that are to begin with them.
+        env: Vec<Variable>,
+        /// How long the import may take.
+        timeout_ms: u64,
     },
     /// Look for the interpreter of every language. Answered by [`Reply::Languages`].
     Languages,
@@ -245,6 +255,8 @@ pub enum Reply {
         /// The last of them; empty unless [`Request::WatchBackground`] was sent.
         data: ByteBuf,
     },
+    /// The answer to [`Request::Preload`].
+    Preloaded(Preloaded),
     /// The answer to [`Request::Languages`], in the order of the table.
     Languages(Vec<LanguageReport>),
     /// The answer to [`Request::Write`]: the absolute path.
@@ -274,6 +286,23 @@ pub enum Reply {
     Stopped {
         /// Processes that could not be ended.
         survivors: Vec<u32>,
+    },
+}
+
+/// What came of modules that were to be preloaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Preloaded {
+    /// Blocks begin with them.
+    Ready,
+    /// They can be imported, and no block can be forked from a process that has: each imports for itself.
+    Unfit {
+        /// Why, a sentence without its end.
+        why: String,
+    },
+    /// They can't be imported.
+    Failed {
+        /// What can't, and why, a sentence without its end.
+        why: String,
     },
 }
 

@@ -16,6 +16,7 @@ mod manifest;
 mod memory;
 mod output;
 mod ownership;
+mod preload;
 mod source;
 mod spares;
 mod spawn;

@@ -21,8 +21,8 @@ use serde_bytes::ByteBuf;
 use stockade_runner::wire::{
     frame::{Decoder, encode},
     message::{
-        Changes, Confined, Entry, Failure, LanguageReport, Part, Refusal, Reply, Request, RunId, RunSpec,
-        SessionSpec,
+        Changes, Confined, Entry, Failure, LanguageReport, Part, Preloaded, Refusal, Reply, Request, RunId,
+        RunSpec, SessionSpec, Variable,
     },
 };
 use tokio::{
@@ -154,6 +154,19 @@ impl Client {
         Ok(RunHandle::new(id, events, Arc::clone(&self.shared), self.io.clone()))
     }
 
+    /// Has Python modules imported, which may take as long as is said, for runs with these variables to begin with.
+    pub(crate) async fn preload(
+        &self,
+        modules: Vec<String>,
+        env: Vec<Variable>,
+        time: Duration,
+    ) -> Result<Preloaded> {
+        let preloaded = self.shared.state.lock().expect_preloaded()?;
+        let timeout_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.shared.send(&Request::Preload { modules, env, timeout_ms });
+        self.answer_within(time.saturating_add(PATIENCE), preloaded).await.map_err(Error::ended)
+    }
+
     /// What would run each language.
     pub(crate) async fn languages(&self) -> Result<Vec<LanguageReport>> {
         let reports = self.shared.state.lock().expect_languages()?;
@@ -235,11 +248,19 @@ impl Client {
 
     /// Waits for an answer that takes a runner no time.
     async fn answer<T: Send + 'static>(&self, answer: oneshot::Receiver<T>) -> Result<T, Fault> {
+        self.answer_within(PATIENCE, answer).await
+    }
+
+    async fn answer_within<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        answer: oneshot::Receiver<T>,
+    ) -> Result<T, Fault> {
         // On our runtime: the caller's may have no timers, or be no tokio runtime at all.
-        let answer = self.io.spawn(async move { timeout(PATIENCE, answer).await });
+        let answer = self.io.spawn(async move { timeout(patience, answer).await });
         match answer.await {
             Ok(Ok(Ok(answer))) => return Ok(answer),
-            Ok(Err(_)) => self.shared.fail(Fault::Unresponsive { after: PATIENCE }),
+            Ok(Err(_)) => self.shared.fail(Fault::Unresponsive { after: patience }),
             _ => {}
         }
         Err(self.shared.state.lock().fault())

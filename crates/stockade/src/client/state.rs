@@ -12,8 +12,8 @@ use std::{
 
 use serde_bytes::ByteBuf;
 use stockade_runner::wire::message::{
-    Changes, Confined, Failure, LIVE_WINDOW, LanguageReport, Part, Piece, Refusal, Reply, RunId, SessionSpec,
-    Stream, VERSION,
+    Changes, Confined, Failure, LIVE_WINDOW, LanguageReport, Part, Piece, Preloaded, Refusal, Reply, RunId,
+    SessionSpec, Stream, VERSION,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -62,6 +62,7 @@ pub(super) struct State {
     ready: Option<oneshot::Sender<Started>>,
     runs: HashMap<RunId, RunState>,
     languages: VecDeque<oneshot::Sender<Vec<LanguageReport>>>,
+    preloaded: Option<oneshot::Sender<Preloaded>>,
     written: HashMap<u64, oneshot::Sender<Result<ByteBuf, Failure>>>,
     /// With the most bytes that each may have.
     parts: HashMap<u64, (u64, oneshot::Sender<Result<Part, Failure>>)>,
@@ -123,6 +124,7 @@ impl State {
             ready: Some(ready),
             runs: HashMap::new(),
             languages: VecDeque::new(),
+            preloaded: None,
             written: HashMap::new(),
             parts: HashMap::new(),
             changes: HashMap::new(),
@@ -187,6 +189,13 @@ impl State {
         Ok(receiver)
     }
 
+    pub(super) fn expect_preloaded(&mut self) -> Result<oneshot::Receiver<Preloaded>> {
+        self.check()?;
+        let (sender, receiver) = oneshot::channel();
+        self.preloaded = Some(sender);
+        Ok(receiver)
+    }
+
     pub(super) fn expect_written(&mut self, id: u64) -> Result<oneshot::Receiver<Result<ByteBuf, Failure>>> {
         self.check()?;
         let (sender, receiver) = oneshot::channel();
@@ -248,6 +257,7 @@ impl State {
         }
         self.ready = None;
         self.languages.clear();
+        self.preloaded = None;
         self.written.clear();
         self.parts.clear();
         self.changes.clear();
@@ -269,6 +279,7 @@ impl State {
             _ if !self.has_greeted() => return Err(unexpected("something before its greeting")),
             Reply::Ready { confined, .. } => answer(self.ready.take(), Ok(confined))?,
             Reply::StartFailed { refusal, failure } => answer(self.ready.take(), Err((refusal, failure)))?,
+            Reply::Preloaded(preloaded) => answer(self.preloaded.take(), preloaded)?,
             Reply::Languages(reports) => answer(self.languages.pop_front(), reports)?,
             Reply::Written { id, result } => answer(self.written.remove(&id), result)?,
             Reply::Read { id, result } => self.take_part(id, result)?,

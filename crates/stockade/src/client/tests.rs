@@ -520,6 +520,7 @@ fn any_reply() -> impl Strategy<Value = Reply> {
         (any_number(), any_stream(), any_number(), any_bytes())
             .prop_map(|(run, stream, bytes, data)| Reply::Background { run, stream, bytes, data }),
         Just(Reply::Languages(Vec::new())),
+        Just(Reply::Preloaded(Preloaded::Ready)),
         (any_number(), any_bytes()).prop_map(|(id, path)| Reply::Written { id, result: Ok(path) }),
         (any_number(), any_bytes(), any_number()).prop_map(|(id, contents, size)| Reply::Read {
             id,
@@ -551,7 +552,9 @@ async fn hear_out(speech: &[u8]) {
     let mut runs = [spec(true), spec(false)].map(|spec| client.run(spec).expect("it is sent"));
     let asked = async {
         let [one, other] = runs.each_mut();
-        let answers = async { tokio::join!(client.read(b"x", 0, 8), client.changes(), client.languages()) };
+        let preload = client.preload(vec!["x".into()], Vec::new(), Duration::ZERO);
+        let answers =
+            async { tokio::join!(client.read(b"x", 0, 8), client.changes(), client.languages(), preload) };
         let (_ended, _also, _answered) = tokio::join!(end(one), end(other), answers);
     };
     let speaking = async {

@@ -18,7 +18,7 @@ pub use self::{
     local::{LocalCommandLineCodeExecutor, LocalCommandLineCodeExecutorBuilder},
     restartable::RestartableExecutor,
 };
-use crate::{Session, error::Result};
+use crate::{Session, error::Result, functions, options::SessionOptions, preload};
 
 /// A boxed future that can be sent to another thread.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -44,6 +44,11 @@ pub trait CodeExecutor: fmt::Debug + Send + Sync {
     ///
     /// When the place can't be had or prepared; what was made of it is ended again.
     fn start(&self) -> BoxFuture<'_, Result<Session>>;
+}
+
+/// Does in a session what its options ask for before its first block.
+pub(crate) async fn prepare(session: Session, options: &SessionOptions) -> Result<Session> {
+    preload::load(functions::install(session, options).await?, options).await
 }
 
 impl<E: CodeExecutor + ?Sized> CodeExecutor for Box<E> {

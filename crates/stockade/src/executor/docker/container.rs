@@ -83,7 +83,7 @@ impl Plan<'_> {
     fn bootstrap(&self) -> String {
         let (path, length) = (self.runner_path(), self.runner.len());
         let transport = if self.token.is_some() { "linger" } else { "stdio" };
-        format!("head -c {length} >{path} && chmod 700 {path} && exec {path} {transport}")
+        format!("head -c {length} >{path} && chmod 711 {path} && exec {path} {transport}")
     }
 
     fn labels(&self) -> HashMap<String, String> {
@@ -529,7 +529,7 @@ mod tests {
     fn the_bootstrap_needs_nothing_but_a_shell() {
         let body = body(&Options::default(), Source::Copy, "0:0");
         let expected =
-            "head -c 5 >/run/.stockade/abc && chmod 700 /run/.stockade/abc && exec /run/.stockade/abc stdio";
+            "head -c 5 >/run/.stockade/abc && chmod 711 /run/.stockade/abc && exec /run/.stockade/abc stdio";
         assert_eq!(body.entrypoint, Some(vec!["sh".into(), "-c".into(), expected.into()]));
         assert_eq!((body.tty, body.stdin_once), (Some(false), Some(true)));
     }

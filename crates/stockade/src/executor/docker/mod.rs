@@ -70,7 +70,7 @@ use crate::{
     CodeBlock, Session,
     client::{Client, StartError, Transport},
     error::{Error, Result},
-    functions, io_thread, runner_image,
+    io_thread, runner_image,
     session::{ContainerInfo, Policy, SessionInfo, WorkspaceMode},
 };
 
@@ -160,7 +160,7 @@ async fn prepare(session: Session, options: &Options) -> Result<Session> {
             });
         }
     }
-    functions::install(session, &options.session).await
+    super::prepare(session, &options.session).await
 }
 
 /// A start under way, on the library's own thread.

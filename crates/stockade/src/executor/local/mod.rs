@@ -28,7 +28,7 @@ use crate::{
     Languages, Sandbox, Session,
     client::{Client, StartError},
     error::{ASK_DOCTOR, Error, Result},
-    functions, io_thread,
+    io_thread,
     options::{SessionOptions, session_setters},
     sandbox::{Writable, check_way_to_work_dir, place_of},
     session::SessionInfo,
@@ -191,7 +191,7 @@ impl LocalCommandLineCodeExecutor {
             Some(sandbox) => sandboxed::start(options, sandbox, work_dir).await?,
             None => self.start_plain(work_dir).await?,
         };
-        functions::install(session.with_env(variables), &options.session).await
+        super::prepare(session.with_env(variables), &options.session).await
     }
 
     /// The variables by which blocks use the environment. Where blocks can change files it is made in the sandbox; else

@@ -1,0 +1,271 @@
+//! The session's fork server, where modules are to be imported ahead. Owns when it is started, and started again, what the
+//! host is told of it, and which blocks get a fork of it: those that would be started as it was. Without it blocks get
+//! interpreters that import for themselves.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{Engine, Handled, admission::Ordered, reactor::Token, run, spares::Start};
+use crate::{
+    environment::Environment,
+    interpreter,
+    os::process::Parent,
+    spare::{self, Door, Said, Server},
+    wire::message::{Preloaded, Reply, RunId, Variable},
+};
+
+/// After as many that ended by themselves no other is started.
+const MOST_FAILURES: usize = 3;
+
+/// What is to be imported, and the server that has done so.
+#[derive(Debug, Default)]
+pub(super) struct Preload {
+    /// None where nothing is preloaded.
+    modules: Vec<String>,
+    /// Of the server and its forks.
+    environment: Rc<Environment>,
+    /// How long the import may take.
+    timeout: Duration,
+    /// The host waits to be told what came of it.
+    is_awaited: bool,
+    failures: usize,
+    server: Option<Running>,
+}
+
+/// The server.
+#[derive(Debug)]
+struct Running {
+    /// By which its keeper's report and its pipes are known.
+    id: RunId,
+    /// Once it is known. It is our child.
+    pid: Option<Pid>,
+    way: Server,
+    start: Start,
+    pipes: Vec<u64>,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Importing { until: Option<Instant> },
+    Ready,
+}
+
+impl Preload {
+    pub(super) fn server_pid(&self) -> Option<Pid> {
+        self.server.as_ref().and_then(|server| server.pid)
+    }
+
+    /// Whether blocks are to begin with modules.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.modules.is_empty()
+    }
+
+    /// Whether spares are worth waiting for: the server is about to be ready.
+    pub(super) fn is_importing(&self) -> bool {
+        self.server.as_ref().is_some_and(|server| matches!(server.phase, Phase::Importing { .. }))
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        match self.server.as_ref()?.phase {
+            Phase::Importing { until } => until,
+            Phase::Ready => None,
+        }
+    }
+
+    pub(super) fn wants_server(&self) -> bool {
+        self.is_wanted() && self.server.is_none() && self.failures < MOST_FAILURES
+    }
+}
+
+impl Engine {
+    /// Takes in what is to be imported. The host is told when that is done.
+    pub(super) fn preload(&mut self, modules: Vec<String>, env: &[Variable], timeout: Duration) -> Handled {
+        let Some(session) = &self.session else { return Ok(()) };
+        let environment = session.environment.with(env).into();
+        self.preload = Preload { modules, environment, timeout, is_awaited: true, ..Preload::default() };
+        self.start_server()
+    }
+
+    /// Starts the server, if there is to be one and it is known what runs Python.
+    pub(super) fn start_server(&mut self) -> Handled {
+        if !self.preload.wants_server() {
+            return Ok(());
+        }
+        let Some(session) = &self.session else { return Ok(()) };
+        let environment = Rc::clone(&self.preload.environment);
+        let Some(language) = session.languages.find("python").cloned() else {
+            return self.tell_preloaded(Preloaded::Failed { why: "there is no language python".to_owned() });
+        };
+        if let Err(missing) = interpreter::find(&language, &environment) {
+            return self.tell_preloaded(Preloaded::Failed { why: missing.to_string() });
+        }
+        // A shim is asked first, and this tried again when it has answered.
+        let Ok(interpreter) = self.interpreter(&language, &environment) else { return Ok(()) };
+        if !spare::is_for(&language, &interpreter) {
+            let why = "what runs python here is not called with its file alone".to_owned();
+            return self.tell_preloaded(Preloaded::Unfit { why });
+        }
+        let Some(directory) = self.workspace_identity() else { return Ok(()) };
+        let start = Start { interpreter: interpreter.program, environment, merge_streams: false, directory };
+        match self.order_server(start) {
+            Ok(server) => {
+                self.preload.server = Some(server);
+                Ok(())
+            }
+            Err(error) => self.server_failed(&error.to_string()),
+        }
+    }
+
+    fn workspace_identity(&self) -> Option<(u64, u64)> {
+        self.session.as_ref()?.workspace.identity().ok()
+    }
+
+    fn order_server(&mut self, start: Start) -> io::Result<Running> {
+        let session = self.session.as_ref().ok_or_else(|| io::Error::other("there is no session"))?;
+        let program = run::waiting(&start.interpreter, &start.environment, &session.attributes);
+        let (way, stdin) = Server::new(&self.preload.modules)?;
+        self.reactor.watch(way.descriptor(), Token::Server)?;
+        let id = self.next_own_run();
+        let process = self.with_pipes(id, false, |engine, [stdout, stderr]| {
+            engine.order_keeper(id, &program, Parent::Ours, [stdin.as_fd(), stdout, stderr])
+        })?;
+        let until = Instant::now().checked_add(self.preload.timeout);
+        Ok(Running { id, pid: None, way, start, pipes: process.pipes, phase: Phase::Importing { until } })
+    }
+
+    pub(super) fn is_server(&self, id: RunId) -> bool {
+        self.preload.server.as_ref().is_some_and(|server| server.id == id)
+    }
+
+    pub(super) fn server_spawned(&mut self, id: RunId, pid: i32) -> Handled {
+        let pid = Pid::from_raw(pid.max(0));
+        match self.preload.server.as_mut().filter(|server| server.id == id) {
+            Some(server) => server.pid = pid,
+            // It was given up meanwhile.
+            None => drop(pid.map(|pid| kill_process(pid, Signal::KILL))),
+        }
+        Ok(())
+    }
+
+    /// Hears what the server says.
+    pub(super) fn hear_server(&mut self) -> Handled {
+        loop {
+            let Some(server) = &mut self.preload.server else { return Ok(()) };
+            match server.way.hear() {
+                Ok(Some(Said::Ready)) => self.server_is_ready()?,
+                Ok(Some(Said::Unfit(why))) => {
+                    self.let_server_go();
+                    self.preload.modules.clear();
+                    self.tell_preloaded(Preloaded::Unfit { why })?;
+                }
+                Ok(Some(Said::Failed(why))) => {
+                    self.let_server_go();
+                    self.preload.failures += 1;
+                    self.tell_preloaded(Preloaded::Failed { why })?;
+                }
+                Ok(Some(Said::Changed)) => {
+                    self.let_server_go();
+                    self.renew_spares();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Ok(None) | Err(_) => return self.server_failed("Python ended while it imported them"),
+            }
+        }
+    }
+
+    fn server_is_ready(&mut self) -> Handled {
+        let Some(server) = &mut self.preload.server else { return Ok(()) };
+        server.phase = Phase::Ready;
+        let start = server.start.clone();
+        self.spares.begin_with(start);
+        self.renew_spares();
+        self.tell_preloaded(Preloaded::Ready)
+    }
+
+    /// Takes in that a child of ours has ended which may be the server.
+    pub(super) fn server_ended(&mut self, pid: Pid) -> Handled {
+        if self.preload.server_pid() != Some(pid) {
+            return Ok(());
+        }
+        // What it said before may say why.
+        self.hear_server()?;
+        if self.preload.server_pid() != Some(pid) {
+            return Ok(());
+        }
+        if let Some(server) = &mut self.preload.server {
+            server.pid = None;
+        }
+        self.server_failed("Python ended while it imported them")
+    }
+
+    /// The server is of no use, through no fault of the modules'.
+    pub(super) fn server_failed(&mut self, why: &str) -> Handled {
+        self.let_server_go();
+        self.preload.failures += 1;
+        self.renew_spares();
+        self.tell_preloaded(Preloaded::Failed { why: why.to_owned() })
+    }
+
+    /// Gives up an import that takes longer than it may.
+    pub(super) fn expire_server(&mut self, now: Instant) -> Handled {
+        if self.preload.due().is_none_or(|due| due > now) {
+            return Ok(());
+        }
+        let timeout = self.preload.timeout;
+        self.server_failed(&format!("the import did not end within {timeout:.1?}"))
+    }
+
+    /// Tells the host, the first time.
+    fn tell_preloaded(&mut self, preloaded: Preloaded) -> Handled {
+        if !std::mem::take(&mut self.preload.is_awaited) {
+            return Ok(());
+        }
+        Ok(self.link.send(&Reply::Preloaded(preloaded))?)
+    }
+
+    /// Ends the server. What was forked from it goes on.
+    pub(super) fn let_server_go(&mut self) {
+        let Some(server) = self.preload.server.take() else { return };
+        if let Some(pid) = server.pid {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        self.pipes.close_all(&server.pipes);
+    }
+
+    /// A fork of the server, if it is ready and was started like this.
+    pub(super) fn fork_spare(&mut self, id: RunId, start: &Start) -> Option<(Ordered, Door)> {
+        let server = self.preload.server.as_ref()?;
+        if server.phase != Phase::Ready {
+            return None;
+        }
+        if !server.start.differs_in_streams_alone(start) {
+            if server.start.directory != start.directory {
+                // Its directory is not the workspace any more.
+                self.let_server_go();
+            }
+            return None;
+        }
+        let (door, stdin) = Door::of_fork().ok()?;
+        let ordered = self.with_pipes(id, start.merge_streams, |engine, [stdout, stderr]| {
+            engine.order_fork(id, [stdin.as_fd(), stdout, stderr])
+        });
+        Some((ordered.ok()?, door))
+    }
+
+    fn order_fork(&mut self, id: RunId, streams: [BorrowedFd<'_>; 3]) -> io::Result<u64> {
+        let (keeper, channel) = self.keepers.expect(id, &self.reactor)?;
+        let gone = || io::Error::other("the server is gone");
+        let server = self.preload.server.as_ref().ok_or_else(gone)?;
+        server.way.fork(&channel, streams).inspect_err(|_| {
+            self.keepers.remove(keeper);
+        })?;
+        Ok(keeper)
+    }
+}

@@ -1,0 +1,285 @@
+//! Modules that are imported once: blocks begin with them, as if each had imported them itself, and whatever becomes of
+//! the process that has done so, blocks run.
+
+use std::{fs, path::Path};
+
+use rustix::process::Signal;
+use stockade_runner::{
+    outcome::Status,
+    wire::message::{Preloaded, Reply, Request, RunSpec},
+};
+
+use crate::harness::{
+    Runner, Setup, block, exited,
+    needs::Need,
+    processes::{Process, children, descendants},
+    variable, wait_until,
+};
+
+fn python(code: impl AsRef<[u8]>) -> RunSpec {
+    block("python", code)
+}
+
+/// A session with this module in its workspace.
+fn with_module(spares: u32, name: &str, contents: &str) -> Runner {
+    let mut setup = Setup::new();
+    setup.session.spares = spares;
+    let runner = setup.start();
+    fs::write(runner.path(&format!("{name}.py")), contents).expect("written");
+    runner
+}
+
+fn preload(runner: &mut Runner, modules: &[&str], timeout_ms: u64) -> Preloaded {
+    let modules = modules.iter().map(|module| (*module).to_owned()).collect();
+    runner.send(&Request::Preload { modules, env: Vec::new(), timeout_ms });
+    runner.wait_for("what came of it", |reply| match reply {
+        Reply::Preloaded(preloaded) => Some(preloaded.clone()),
+        _ => None,
+    })
+}
+
+/// A session whose blocks begin with these modules.
+pub(crate) fn preloaded(spares: u32, modules: &[&str]) -> Runner {
+    let mut setup = Setup::new();
+    setup.session.spares = spares;
+    let mut runner = setup.start();
+    assert_eq!(preload(&mut runner, modules, 60_000), Preloaded::Ready);
+    runner
+}
+
+/// The process that has imported them: a child of the runner's own, as keepers are.
+pub(crate) fn server(runner: &Runner) -> Process {
+    let of_python = |process: &Process| {
+        let command = fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
+        String::from_utf8_lossy(&command).contains("os.read(0")
+    };
+    wait_until("the server", || children(runner.pid).into_iter().find(of_python))
+}
+
+fn printed(runner: &mut Runner, code: &str) -> String {
+    let ran = runner.ran(python(code));
+    assert_eq!((ran.status(), ran.stderr()), (exited(0), String::new()), "{code}");
+    ran.stdout()
+}
+
+const COUNTED: &str = "import os\nwith open('imports', 'a') as imports: imports.write('x')\n";
+
+#[test]
+fn modules_are_imported_once_for_all_blocks() {
+    if !Need::Python.is_there() {
+        return;
+    }
+    for spares in [0, 2] {
+        let mut runner = with_module(spares, "counted", COUNTED);
+        assert_eq!(preload(&mut runner, &["counted", "json"], 60_000), Preloaded::Ready);
+        for _ in 0..4 {
+            let said = printed(&mut runner, "import sys; print('json' in sys.modules); import counted");
+            assert_eq!(said, "True\n");
+        }
+        assert_eq!(runner.file("imports"), "x", "with {spares} spares");
+    }
+}
+
+#[test]
+fn a_module_that_is_not_there_is_named() {
+    if !Need::Python.is_there() {
+        return;
+    }
+    let mut runner = with_module(1, "broken", "1 / 0");
+    let failed = preload(&mut runner, &["json", "no_such_module"], 60_000);
+    let why = "no_such_module can't be imported: ModuleNotFoundError: No module named 'no_such_module'";
+    assert_eq!(failed, Preloaded::Failed { why: why.into() });
+    let mut runner = with_module(1, "broken", "1 / 0");
+    let failed = preload(&mut runner, &["broken"], 60_000);
+    let why = "broken can't be imported: ZeroDivisionError: division by zero";
+    assert_eq!(failed, Preloaded::Failed { why: why.into() });
+    assert_eq!(printed(&mut runner, "print('runs')"), "runs\n");
+}
+
+#[test]
+fn an_import_that_ends_the_process_or_never_ends_is_told() {
+    if !Need::Python.is_there() {
+        return;
+    }
+    for (contents, timeout_ms, told) in [
+        ("import os; os._exit(3)", 60_000, "Python ended while it imported them"),
+        ("import sys; sys.exit('no')", 60_000, "odd can't be imported: SystemExit: no"),
+        ("import os; os.kill(os.getpid(), 9)", 60_000, "Python ended while it imported them"),
+        ("import time; time.sleep(3600)", 300, "the import did not end within 300.0ms"),
+        (
+            "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",
+            300,
+            "the import did not end within 300.0ms",
+        ),
+    ] {
+        let mut runner = with_module(1, "odd", contents);
+        assert_eq!(preload(&mut runner, &["odd"], timeout_ms), Preloaded::Failed { why: told.into() });
+        assert_eq!(printed(&mut runner, "print('runs')"), "runs\n", "{contents}");
+        assert_eq!(runner.stop(), []);
+        runner.wait_for_no_survivor();
+    }
+}
+
+#[test]
+fn what_leaves_threads_running_is_not_forked_and_blocks_import_it_themselves() {
+    if !Need::Python.is_there() {
+        return;
+    }
+    let threads =
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(3600,), daemon=True).start()\n";
+    let mut runner = with_module(1, "threads", threads);
+    let why = "what is imported keeps 1 thread running, which no fork would have";
+    assert_eq!(preload(&mut runner, &["threads"], 60_000), Preloaded::Unfit { why: why.into() });
+    assert_eq!(printed(&mut runner, "import threads, threading; print(threading.active_count())"), "2\n");
+    // One that ends its threads when it is forked will do.
+    let ends = "import threading, os\nstop = threading.Event()\nthread = threading.Thread(target=stop.wait)\n\
+                thread.start()\nos.register_at_fork(before=lambda: (stop.set(), thread.join()))\n";
+    let mut runner = with_module(1, "ends", ends);
+    assert_eq!(preload(&mut runner, &["ends"], 60_000), Preloaded::Ready);
+}
+
+#[test]
+fn a_forked_block_and_all_that_it_starts_is_ended_in_time() {
+    if !Need::Python.is_there() {
+        return;
+    }
+    let code = "import os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n\
+                if os.fork() == 0:\n    os.setsid()\n    os.fork()\n\
+                open(f'started-{os.getpid()}', 'w').close()\nwhile True: time.sleep(1)";
+    for spares in [0, 1] {
+        let mut runner = preloaded(spares, &["json"]);
+        let mut spec = python(code);
+        spec.timeout_ms = 1_000;
+        assert_eq!(runner.ran(spec).status(), Status::TimedOut);
+        let started = runner.names().into_iter().filter(|name| name.starts_with("started-"));
+        let pids: Vec<String> = started.map(|name| name["started-".len()..].to_owned()).collect();
+        assert_eq!(pids.len(), 3, "{pids:?}");
+        let gone = |pid: &String| !Path::new(&format!("/proc/{pid}")).exists();
+        wait_until("their end", || pids.iter().all(gone).then_some(()));
+        assert_eq!(printed(&mut runner, "print('on')"), "on\n");
+    }
+}
+
+#[test]
+fn blocks_run_at_once_and_none_has_anything_of_another() {
+    if !Need::Python.is_there() {
+        return;
+    }
+    let mut runner = with_module(2, "shared", "values = []\n");
+    assert_eq!(preload(&mut runner, &["shared", "random"], 60_000), Preloaded::Ready);
+    let code = "import shared, random, os\nshared.values.append(1)\n\
+                print(len(shared.values), random.random(), os.getpid())";
+    let runs: Vec<_> = (0..12).map(|_| runner.run(python(code))).collect();
+    let mut said: Vec<String> = runs.into_iter().map(|run| runner.finished(run).stdout()).collect();
+    assert!(said.iter().all(|said| said.starts_with("1 ")), "{said:?}");
+    said.sort_unstable();
+    said.dedup();
+    assert_eq!(said.len(), 12, "neither numbers nor processes are shared");
+}
+
+#[test]
+fn a_fork_has_no_descriptor_of_the_server_s_and_what_a_module_holds_leads_nowhere() {
+    if !Need::Python.is_there() {
+        return;
+    }
+    let mut runner = with_module(1, "opens", "file = open(__file__)\n");
+    let open = "import os; print(sorted(int(n) for n in os.listdir('/proc/self/fd')))";
+    assert_eq!(preload(&mut runner, &["json"], 60_000), Preloaded::Ready);
+    // The last is that of the list.
+    assert_eq!(printed(&mut runner, open), "[0, 1, 2, 3]\n");
+    let mut runner = with_module(1, "opens", "file = open(__file__)\n");
+    assert_eq!(preload(&mut runner, &["opens"], 60_000), Preloaded::Ready);
+    let read = "import opens, os\nprint(repr(opens.file.read()), os.readlink(f'/proc/self/fd/{opens.file.fileno()}'))";
+    assert_eq!(printed(&mut runner, read), "'' /dev/null\n");
+    // Its end does not close what the block has opened.
+    let closes = "import opens\nfile = open('written', 'w')\nopens.file.close()\nfile.write('all')";
+    assert_eq!(printed(&mut runner, closes), "");
+    assert_eq!(runner.file("written"), "all");
+}
+
+#[test]
+fn a_server_that_is_killed_is_replaced_and_one_that_is_stopped_keeps_no_block_from_running() {
+    if !Need::Python.is_there() {
+        return;
+    }
+    let mut runner = with_module(0, "counted", COUNTED);
+    assert_eq!(preload(&mut runner, &["counted"], 60_000), Preloaded::Ready);
+    let first = server(&runner);
+    first.signal(Signal::KILL);
+    assert_eq!(printed(&mut runner, "print('on')"), "on\n");
+    wait_until("another server", || Some(server(&runner)).filter(|server| *server != first));
+    wait_until("both imports", || (runner.file("imports") == "xx").then_some(()));
+    server(&runner).signal(Signal::STOP);
+    assert_eq!(printed(&mut runner, "print('on')"), "on\n");
+}
+
+#[test]
+fn a_block_whose_keeper_is_killed_ends_with_it() {
+    if !Need::Python.is_there() {
+        return;
+    }
+    let mut runner = preloaded(1, &["json"]);
+    let code = "import os, time\nos.fork()\nopen(f'started-{os.getpid()}', 'w').close()\ntime.sleep(3600)";
+    let run = runner.run(python(code));
+    wait_until("both", || {
+        (runner.names().iter().filter(|name| name.starts_with("started-")).count() == 2).then_some(())
+    });
+    let own =
+        runner.names().into_iter().filter_map(|name| name.strip_prefix("started-")?.parse::<u32>().ok());
+    let own: Vec<u32> = own.collect();
+    let holds = |keeper: &Process| descendants(keeper.pid).iter().any(|process| own.contains(&process.pid));
+    let keeper = children(runner.pid).into_iter().find(holds).expect("it is the runner's child");
+    keeper.signal(Signal::KILL);
+    assert_eq!(runner.finished(run).status(), Status::Signaled { signal: 9 });
+    let gone = |pid: &u32| !Path::new(&format!("/proc/{pid}")).exists();
+    wait_until("their end", || own.iter().all(gone).then_some(()));
+    assert_eq!(printed(&mut runner, "print('on')"), "on\n");
+}
+
+#[test]
+fn a_module_that_was_installed_anew_is_imported_anew() {
+    if !Need::Python.is_there() {
+        return;
+    }
+    for spares in [0, 1] {
+        let mut runner = with_module(spares, "changing", "value = 1\n");
+        assert_eq!(preload(&mut runner, &["changing"], 60_000), Preloaded::Ready);
+        let change = "import changing; print(changing.value)\n\
+                      with open('new', 'w') as new: new.write('value = 22\\n')\nimport os; os.replace('new', 'changing.py')";
+        assert_eq!(printed(&mut runner, change), "1\n");
+        for _ in 0..3 {
+            assert_eq!(printed(&mut runner, "import changing; print(changing.value)"), "22\n");
+        }
+    }
+}
+
+#[test]
+fn a_block_with_an_environment_of_its_own_is_started_with_it() {
+    if !Need::Python.is_there() {
+        return;
+    }
+    let mut runner = preloaded(1, &["json"]);
+    let own = RunSpec { env: vec![variable("OWN", "1")], ..python("import os; print(os.environ['OWN'])") };
+    assert_eq!(runner.ran(own).status_and_stdout(), (exited(0), "1\n".into()));
+    let merged = RunSpec {
+        merge_streams: true,
+        ..python("import sys; print('out', flush=True); print('err', file=sys.stderr)")
+    };
+    assert_eq!(runner.ran(merged).status_and_stdout(), (exited(0), "out\nerr\n".into()));
+}
+
+#[test]
+fn nothing_of_the_server_is_left_at_the_end() {
+    if !Need::Python.is_there() {
+        return;
+    }
+    let mut runner = preloaded(2, &["json"]);
+    let run = runner.run(python("import time; time.sleep(3600)"));
+    runner.started(run);
+    assert_eq!(runner.stop(), []);
+    runner.wait_for_no_survivor();
+    let runner = preloaded(1, &["json"]);
+    let server = server(&runner);
+    runner.signal(Signal::KILL);
+    wait_until("the end of the server", || (!server.runs()).then_some(()));
+}
