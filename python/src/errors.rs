@@ -20,7 +20,8 @@ pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
         | Error::DaemonUnreachable { .. }
         | Error::Image { .. }
         | Error::Container { .. }
-        | Error::InitCommand { .. } => "StartError",
+        | Error::InitCommand { .. }
+        | Error::Preload { .. } => "StartError",
         _ => "StockadeError",
     };
     let made = || -> PyResult<PyErr> {

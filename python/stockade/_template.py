@@ -115,6 +115,13 @@ class Template:
         """
         return self._native.workspace
 
+    def _tell_of_preload(self) -> None:
+        """Warns of modules that were to be preloaded and can't be."""
+        preload = self.info.get("preload")
+        if preload is not None and not preload["ready"]:
+            why = f"not preloaded, so that each block imports for itself: {preload['reason']}"
+            warnings.warn(why, RuntimeWarning, stacklevel=3)
+
     def __reduce__(self) -> NoReturn:
         """Refuses to be pickled, for a session can't be."""
         name = type(self).__name__
@@ -146,7 +153,8 @@ class LocalTemplate(Template):
         output_limit: int = 1 << 20,
         keep_going: bool = False,
         merge_streams: bool = False,
-        spares: int = 0,
+        spares: int = 1,
+        preload: Sequence[str] = (),
         languages: Sequence[Language] = (),
     ) -> None:
         """Makes an executor; `start` starts its session.
@@ -170,7 +178,11 @@ class LocalTemplate(Template):
             keep_going: Whether blocks after one that fails are run all the same.
             merge_streams: Whether stdout and stderr share one pipe, so that their common order is exact.
             spares: How many Python interpreters wait for blocks, once the session has run a Python block: each is for
-                one block, which is spared its start. 64 at most.
+                one block, which is spared its start. 64 at most; 0 for none.
+            preload: Python modules to import once, before the first block, for all Python blocks to begin with: one that
+                imports pandas then takes some milliseconds instead of hundreds. Blocks are forks of the process that has
+                imported them, with descriptors and random numbers of their own. What can't be forked, for it leaves
+                threads running, each block imports for itself: `info["preload"]` says so, and a warning.
             languages: Languages beside those that are built in.
 
         Raises:
@@ -188,6 +200,7 @@ class LocalTemplate(Template):
             keep_going=keep_going,
             merge_streams=merge_streams,
             spares=spares,
+            preload=preload,
             languages=languages,
         )
         self._make(Executor.local, options, functions, functions_module)
@@ -236,7 +249,8 @@ class DockerTemplate(Template):
         output_limit: int = 1 << 20,
         keep_going: bool = False,
         merge_streams: bool = False,
-        spares: int = 0,
+        spares: int = 1,
+        preload: Sequence[str] = (),
         languages: Sequence[Language] = (),
     ) -> None:
         """Makes an executor; `start` starts its session.
@@ -288,7 +302,11 @@ class DockerTemplate(Template):
             keep_going: Whether blocks after one that fails are run all the same.
             merge_streams: Whether stdout and stderr share one pipe, so that their common order is exact.
             spares: How many Python interpreters wait for blocks, once the session has run a Python block: each is for
-                one block, which is spared its start. 64 at most.
+                one block, which is spared its start. 64 at most; 0 for none.
+            preload: Python modules to import once, before the first block, for all Python blocks to begin with: one that
+                imports pandas then takes some milliseconds instead of hundreds. Blocks are forks of the process that has
+                imported them, with descriptors and random numbers of their own. What can't be forked, for it leaves
+                threads running, each block imports for itself: `info["preload"]` says so, and a warning.
             languages: Languages beside those that are built in.
 
         Raises:
@@ -331,6 +349,7 @@ class DockerTemplate(Template):
             keep_going=keep_going,
             merge_streams=merge_streams,
             spares=spares,
+            preload=preload,
             languages=languages,
         )
         self._make(Executor.docker, options, functions, functions_module)

@@ -64,6 +64,7 @@ class CodeExecutor(Template):
             FunctionsError: The functions don't load, or their packages are not installed.
         """
         await self._native.start()
+        self._tell_of_preload()
 
     async def stop(self) -> None:
         """Ends every process of the session, and waits for that; nothing where none has started.
@@ -82,6 +83,7 @@ class CodeExecutor(Template):
             StartError: As `start`.
         """
         await self._native.restart()
+        self._tell_of_preload()
 
     async def __aenter__(self: _Executor) -> _Executor:
         await self.start()

@@ -72,6 +72,7 @@ class CodeExecutor(Template):
     def start(self) -> None:
         """As `stockade.CodeExecutor.start`."""
         self._native.start().wait()
+        self._tell_of_preload()
 
     def stop(self) -> None:
         """As `stockade.CodeExecutor.stop`."""
@@ -80,6 +81,7 @@ class CodeExecutor(Template):
     def restart(self) -> None:
         """As `stockade.CodeExecutor.restart`."""
         self._native.restart().wait()
+        self._tell_of_preload()
 
     def __enter__(self: _Executor) -> _Executor:
         self.start()

@@ -147,8 +147,8 @@ impl Engine {
 
     /// Ends every child of the runner that is not one of its own processes, and all below: their keeper was killed.
     pub(super) fn end_strays(&self) {
-        // It may be among them, and says so soon.
-        if self.keepers.expects_any() {
+        // One of ours may be among them, and is known soon.
+        if self.keepers.expects_any() || self.preload.is_unknown() {
             return;
         }
         let own = self.own_pids();

@@ -15,7 +15,7 @@ use super::{Engine, Handled, admission::Ordered, reactor::Token, run, spares::St
 use crate::{
     environment::Environment,
     interpreter,
-    os::process::Parent,
+    os::process::{End, Ended, Parent},
     spare::{self, Door, Said, Server},
     wire::message::{Preloaded, Reply, RunId, Variable},
 };
@@ -60,6 +60,11 @@ enum Phase {
 impl Preload {
     pub(super) fn server_pid(&self) -> Option<Pid> {
         self.server.as_ref().and_then(|server| server.pid)
+    }
+
+    /// Whether one of our children may be the server, and we have not been told.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.server.as_ref().is_some_and(|server| server.pid.is_none())
     }
 
     /// Whether blocks are to begin with modules.
@@ -151,6 +156,7 @@ impl Engine {
             // It was given up meanwhile.
             None => drop(pid.map(|pid| kill_process(pid, Signal::KILL))),
         }
+        self.end_strays();
         Ok(())
     }
 
@@ -175,9 +181,18 @@ impl Engine {
                     self.renew_spares();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Ok(None) | Err(_) => return self.server_failed("Python ended while it imported them"),
+                Ok(None) | Err(_) => return self.server_went_silent(),
             }
         }
+    }
+
+    /// The server has closed its way to us: it has ended, as we are told in a moment, or is to end.
+    fn server_went_silent(&mut self) -> Handled {
+        let Some(server) = &self.preload.server else { return Ok(()) };
+        let Some(pid) = server.pid else { return self.server_failed("Python ended before it imported them") };
+        let _ = self.reactor.forget(server.way.descriptor());
+        let _ = kill_process(pid, Signal::KILL);
+        Ok(())
     }
 
     fn server_is_ready(&mut self) -> Handled {
@@ -190,24 +205,29 @@ impl Engine {
     }
 
     /// Takes in that a child of ours has ended which may be the server.
-    pub(super) fn server_ended(&mut self, pid: Pid) -> Handled {
-        if self.preload.server_pid() != Some(pid) {
+    pub(super) fn server_ended(&mut self, ended: &Ended) -> Handled {
+        if self.preload.server_pid() != Some(ended.pid) {
             return Ok(());
         }
         // What it said before may say why.
         self.hear_server()?;
-        if self.preload.server_pid() != Some(pid) {
-            return Ok(());
+        match &mut self.preload.server {
+            Some(server) if server.pid == Some(ended.pid) => server.pid = None,
+            _ => return Ok(()),
         }
-        if let Some(server) = &mut self.preload.server {
-            server.pid = None;
-        }
-        self.server_failed("Python ended while it imported them")
+        self.server_failed(&match ended.end {
+            End::Exited(code) => format!("Python ended with exit code {code} while it imported them"),
+            End::Signaled(libc::SIGKILL) => {
+                "Python was killed while it imported them, as happens when memory is short".to_owned()
+            }
+            End::Signaled(signal) => format!("Python was ended by signal {signal} while it imported them"),
+        })
     }
 
     /// The server is of no use, through no fault of the modules'.
     pub(super) fn server_failed(&mut self, why: &str) -> Handled {
         self.let_server_go();
+        self.end_strays();
         self.preload.failures += 1;
         self.renew_spares();
         self.tell_preloaded(Preloaded::Failed { why: why.to_owned() })

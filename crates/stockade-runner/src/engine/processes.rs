@@ -21,7 +21,7 @@ impl Engine {
         let mut reaped = false;
         while let Ok(Some(ended)) = process::wait_any() {
             reaped = true;
-            self.server_ended(ended.pid)?;
+            self.server_ended(&ended)?;
             if let Some(keeper) = self.keepers.with_pid(ended.pid) {
                 self.keeper_died(keeper)?;
             }

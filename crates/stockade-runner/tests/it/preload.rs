@@ -102,9 +102,18 @@ fn an_import_that_ends_the_process_or_never_ends_is_told() {
         return;
     }
     for (contents, timeout_ms, told) in [
-        ("import os; os._exit(3)", 60_000, "Python ended while it imported them"),
+        ("import os; os._exit(3)", 60_000, "Python ended with exit code 3 while it imported them"),
         ("import sys; sys.exit('no')", 60_000, "odd can't be imported: SystemExit: no"),
-        ("import os; os.kill(os.getpid(), 9)", 60_000, "Python ended while it imported them"),
+        (
+            "import os; os.kill(os.getpid(), 9)",
+            60_000,
+            "Python was killed while it imported them, as happens when memory is short",
+        ),
+        (
+            "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
+            60_000,
+            "Python was ended by signal 15 while it imported them",
+        ),
         ("import time; time.sleep(3600)", 300, "the import did not end within 300.0ms"),
         (
             "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",

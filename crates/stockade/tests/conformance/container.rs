@@ -6,7 +6,7 @@ use std::env;
 use stockade::{CodeExecutor, DockerCommandLineCodeExecutor, Result, WorkspaceMode};
 
 use crate::{
-    harness::{Offers, Options, Place},
+    harness::{Interpreters, Offers, Options, PRELOADED, Place},
     support::need,
 };
 
@@ -19,15 +19,25 @@ pub(crate) static DOCKER: Container = Container {
     daemon: "STOCKADE_TEST_DOCKER",
     need: "docker",
     workspace: WorkspaceMode::Bind,
+    interpreters: Interpreters::Waiting,
 };
 
 /// Docker, with the work_dir copied.
-pub(crate) static DOCKER_COPY: Container =
-    Container { name: "docker_copy", workspace: WorkspaceMode::Copy, ..DOCKER };
+pub(crate) static DOCKER_COPY: Container = Container {
+    name: "docker_copy",
+    workspace: WorkspaceMode::Copy,
+    interpreters: Interpreters::Forked,
+    ..DOCKER
+};
 
 /// Podman by its socket, with the work_dir mounted.
-pub(crate) static PODMAN: Container =
-    Container { name: "podman", daemon: "STOCKADE_TEST_PODMAN", need: "podman", ..DOCKER };
+pub(crate) static PODMAN: Container = Container {
+    name: "podman",
+    daemon: "STOCKADE_TEST_PODMAN",
+    need: "podman",
+    interpreters: Interpreters::Fresh,
+    ..DOCKER
+};
 
 /// Containers of one daemon.
 pub(crate) struct Container {
@@ -36,6 +46,7 @@ pub(crate) struct Container {
     daemon: &'static str,
     need: &'static str,
     workspace: WorkspaceMode,
+    interpreters: Interpreters,
 }
 
 impl Place for Container {
@@ -59,16 +70,20 @@ impl Place for Container {
         }
     }
 
-    fn is_warm(&self) -> bool {
-        self.need == "docker"
+    fn interpreters(&self) -> Interpreters {
+        self.interpreters
     }
 
     fn executor(&self, options: Options) -> Result<Box<dyn CodeExecutor>> {
         let mut builder = DockerCommandLineCodeExecutor::builder()
             .daemon(need::variable(self.daemon).unwrap_or_default())
             .image(need::variable(IMAGE).unwrap_or_default())
-            .workspace(self.workspace)
-            .spares(u32::from(self.is_warm()));
+            .workspace(self.workspace);
+        builder = match self.interpreters {
+            Interpreters::Fresh => builder.spares(0),
+            Interpreters::Waiting => builder,
+            Interpreters::Forked => builder.preload(PRELOADED),
+        };
         if let Some(timeout) = options.timeout {
             builder = builder.timeout(timeout);
         }

@@ -18,14 +18,26 @@ pub(crate) trait Place: Sync {
     /// What it offers.
     fn offers(&self) -> Offers;
 
-    /// Whether sessions have run a Python block before the case begins, so that its blocks get interpreters that waited.
-    fn is_warm(&self) -> bool {
-        false
-    }
+    /// Where its Python blocks get their interpreters from.
+    fn interpreters(&self) -> Interpreters;
 
     /// An executor; fails as its builder does.
     fn executor(&self, options: Options) -> Result<Box<dyn CodeExecutor>>;
 }
+
+/// Where Python blocks get their interpreters from. Each kind of executor is a place with each of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Interpreters {
+    /// They are started for the block.
+    Fresh,
+    /// They have waited for it, as is the default: sessions have run a Python block before the case begins.
+    Waiting,
+    /// They are forked from one that has preloaded modules.
+    Forked,
+}
+
+/// Modules that are preloaded: any image's Python has them, and no case asks whether they are imported.
+pub(crate) const PRELOADED: [&str; 2] = ["json", "decimal"];
 
 /// What a place offers beyond a shell and Python.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +90,7 @@ pub(crate) async fn start(place: &dyn Place) -> Session {
 pub(crate) async fn start_with(place: &dyn Place, options: Options) -> Session {
     let executor = place.executor(options).expect("the options are valid");
     let session = executor.start().await.expect("the session starts");
-    if place.is_warm() {
+    if place.interpreters() == Interpreters::Waiting {
         output(&session, python("pass")).await;
     }
     session

@@ -3,24 +3,27 @@
 use stockade::{CodeExecutor, LocalCommandLineCodeExecutor, Result, Sandbox, SandboxLevel};
 
 use crate::{
-    harness::{Offers, Options, Place},
+    harness::{Interpreters, Offers, Options, PRELOADED, Place},
     support::need,
 };
 
 /// This host, without a sandbox.
-pub(crate) static LOCAL: Local = Local { name: "local", level: None };
+pub(crate) static LOCAL: Local = Local { name: "local", level: None, interpreters: Interpreters::Fresh };
 
-/// In namespaces, with interpreters that waited.
-pub(crate) static NAMESPACES: Local = Local { name: "namespaces", level: Some(SandboxLevel::Namespaces) };
+/// In namespaces.
+pub(crate) static NAMESPACES: Local =
+    Local { name: "namespaces", level: Some(SandboxLevel::Namespaces), interpreters: Interpreters::Waiting };
 
 /// With Landlock and seccomp alone.
-pub(crate) static LANDLOCK: Local = Local { name: "landlock", level: Some(SandboxLevel::Landlock) };
+pub(crate) static LANDLOCK: Local =
+    Local { name: "landlock", level: Some(SandboxLevel::Landlock), interpreters: Interpreters::Forked };
 
 /// This host.
 pub(crate) struct Local {
     name: &'static str,
     /// Of the sandbox, where there is one.
     level: Option<SandboxLevel>,
+    interpreters: Interpreters,
 }
 
 impl Place for Local {
@@ -42,13 +45,17 @@ impl Place for Local {
         Offers { files_on_host: true, shared_work_dir: true, deletions_told: false, processes_on_host: true }
     }
 
-    fn is_warm(&self) -> bool {
-        self.level == Some(SandboxLevel::Namespaces)
+    fn interpreters(&self) -> Interpreters {
+        self.interpreters
     }
 
     fn executor(&self, options: Options) -> Result<Box<dyn CodeExecutor>> {
         let mut builder = LocalCommandLineCodeExecutor::builder().inherit_env(options.inherit_env);
-        builder = builder.spares(u32::from(self.is_warm()));
+        builder = match self.interpreters {
+            Interpreters::Fresh => builder.spares(0),
+            Interpreters::Waiting => builder,
+            Interpreters::Forked => builder.preload(PRELOADED),
+        };
         builder = match self.level {
             Some(level) => builder.sandbox(Sandbox::default().level(level)),
             None => builder.no_sandbox(),
