@@ -65,10 +65,10 @@ pub(crate) fn bench(passed_on: &[&str]) -> Result<(), String> {
     arguments.extend(passed_on);
     let mut environment = vec![("PATH", path)];
     environment.extend(memory_for_files().map(|folder| ("TMPDIR", folder)));
-    let with_containers = ["docker", "autogen"].iter().any(|row| wants(passed_on, row));
+    let with_containers = ["docker", "autogen", "peers"].iter().any(|row| wants(passed_on, row));
     let containers = with_containers.then(Containers::prepare);
     environment.extend(containers.iter().flat_map(Containers::environment));
-    if ["binding", "autogen"].iter().any(|row| wants(passed_on, row)) {
+    if ["pandas", "binding", "autogen", "peers"].iter().any(|row| wants(passed_on, row)) {
         environment.push(("STOCKADE_BENCH_PYTHON", python::for_benchmarks()?.into()));
     }
     cargo(&arguments, &environment)

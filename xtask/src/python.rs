@@ -15,6 +15,8 @@ use crate::commands::{output, run, say};
 const PACKAGE: &str = "python";
 /// What is installed beside the wheel.
 const REQUIREMENTS: &str = "requirements.txt";
+/// What benchmarks need beyond that.
+const OF_BENCHMARKS: &str = "benches/requirements.txt";
 
 /// Builds the wheel in a fresh environment and runs the package's tests; `arguments` go to pytest.
 pub(crate) fn test(arguments: &[&str], variables: &[(&str, OsString)]) -> Result<(), String> {
@@ -48,6 +50,7 @@ pub(crate) fn check() -> Result<(), String> {
 /// A Python with the package as its users get it, and with what it is measured beside.
 pub(crate) fn for_benchmarks() -> Result<PathBuf, String> {
     let environment = Environment::existing_or_fresh()?;
+    environment.install(OF_BENCHMARKS)?;
     environment.install_wheel("release")?;
     Ok(environment.program("python"))
 }
@@ -75,12 +78,12 @@ impl Environment {
         let folder = environment.folder.to_string_lossy();
         let line = format!("{} -m venv {folder}", interpreter.display());
         run(Command::new(&interpreter).args(["-m", "venv"]).arg(&environment.folder), &line)?;
-        environment.install_requirements()?;
+        environment.install(REQUIREMENTS)?;
         Ok(environment)
     }
 
-    fn install_requirements(&self) -> Result<(), String> {
-        let line = format!("pip install --quiet --requirement {REQUIREMENTS}");
+    fn install(&self, requirements: &str) -> Result<(), String> {
+        let line = format!("pip install --quiet --requirement {requirements}");
         run(self.command("pip").args(line.split(' ').skip(1)), &line)
     }
 
@@ -89,7 +92,7 @@ impl Environment {
         if !environment.program("pip").exists() {
             return Self::fresh();
         }
-        environment.install_requirements()?;
+        environment.install(REQUIREMENTS)?;
         Ok(environment)
     }
 

@@ -42,7 +42,7 @@ pub(crate) fn block_and_import(workbench: &Workbench) -> Result<Vec<Row>> {
 }
 
 /// The one into which `cargo xtask bench` has installed the package.
-fn interpreter() -> Result<PathBuf> {
+pub(crate) fn interpreter() -> Result<PathBuf> {
     let why = || format!("{PYTHON} is not set: `cargo xtask bench` sets it");
     Ok(env::var_os(PYTHON).ok_or_else(why)?.into())
 }

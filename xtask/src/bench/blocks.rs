@@ -1,12 +1,17 @@
 //! The price of a block: alone, in Python, and beside fifteen others.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use stockade::{CodeBlock, LocalCommandLineCodeExecutor, Session};
 
 use crate::{
     bare::{self, Script},
-    statistics::{Pair, by_turns, time},
+    binding::interpreter,
+    statistics::{Pair, by_turns, by_turns_of, time},
     table::Row,
     workbench::{Result, Workbench, succeeded},
 };
@@ -34,6 +39,40 @@ pub(crate) fn python(workbench: &Workbench) -> Result<Vec<Row>> {
     Ok(vec![
         Row::times("`python` block of `pass`, no spare", &fresh),
         Row::times("`python` block of `pass`, a spare ready", &spared).target("≤ 3 ms", is_met),
+    ])
+}
+
+/// A block that uses pandas, whose import is nearly all that it costs.
+const PANDAS: &str = "import pandas\nprint(pandas.DataFrame({'a': [1, 2]}).a.sum())";
+/// Blocks of one kind in a row that leave no time for a spare.
+const IN_A_ROW: usize = 5;
+
+pub(crate) fn pandas(workbench: &Workbench) -> Result<Vec<Row>> {
+    let python = interpreter()?;
+    let environment = python.parent().and_then(Path::parent).ok_or("the interpreter is in no environment")?;
+    let (script, block) = (Script::new(&python, PANDAS)?, CodeBlock::new("python", PANDAS));
+    let session = |preload: &[&str]| -> Result<Session> {
+        let executor = LocalCommandLineCodeExecutor::builder().no_sandbox().virtual_env(environment);
+        let executor = executor.preload(preload.iter().copied()).spares(u32::from(!preload.is_empty()));
+        Ok(workbench.wait(executor.build()?.start())?)
+    };
+    let fresh = one_block(workbench, session(&[])?, 10, &block, &script)?;
+    let preloaded = one_block(workbench, session(&["pandas"])?, 20, &block, &script)?;
+    let in_a_row = session(&["pandas"])?;
+    let pair = by_turns_of(
+        IN_A_ROW,
+        workbench.count(6, 2),
+        || time(|| workbench.run(&in_a_row, &block)),
+        || time(|| script.run()),
+    )?;
+    workbench.stop(in_a_row)?;
+    let is_met = preloaded.stockade <= Duration::from_millis(10);
+    Ok(vec![
+        Row::times("`python` block with pandas, nothing preloaded", &fresh),
+        Row::times("`python` block with pandas, preloaded, a spare ready", &preloaded)
+            .target("≤ 10 ms", is_met),
+        Row::times(format!("`python` block with pandas, preloaded, {IN_A_ROW} in a row"), &pair)
+            .target("≤ bare", pair.stockade <= pair.bare),
     ])
 }
 

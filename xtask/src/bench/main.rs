@@ -41,6 +41,7 @@ struct Group {
 const GROUPS: &[Group] = &[
     Group { name: "sh", about: "a shell block of `true`", measure: blocks::sh },
     Group { name: "python", about: "a Python block of `pass`", measure: blocks::python },
+    Group { name: "pandas", about: "a Python block that imports pandas", measure: blocks::pandas },
     Group { name: "binding", about: "what Python adds to the library", measure: binding::block_and_import },
     Group { name: "width", about: "16 shell blocks at once", measure: blocks::sixteen_at_once },
     Group { name: "output", about: "1 GiB printed by a block", measure: output::gigabyte },
