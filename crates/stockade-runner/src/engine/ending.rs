@@ -101,12 +101,10 @@ impl Engine {
         let alive = || tree::alive(tree::descendants(&keeper));
         wait_until(END_OF_GIVEN_UP, || alive().is_empty());
         let survivors = to_numbers(alive());
-        if let Some(kept) =
-            self.runs.get(&id).map(|run| run.keeper).and_then(|keeper| self.keepers.remove(keeper))
-        {
-            if let Some(pid) = kept.keeper.pid {
-                let _ = kill_process(pid, Signal::KILL);
-            }
+        let keeper = self.runs.get(&id).map(|run| run.keeper);
+        let kept = keeper.and_then(|keeper| self.keepers.remove(keeper));
+        if let Some(pid) = kept.and_then(|kept| kept.keeper.pid) {
+            let _ = kill_process(pid, Signal::KILL);
         }
         self.finish(id, survivors)
     }
