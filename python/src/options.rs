@@ -2,7 +2,14 @@
 //! refusal names the option: a `TypeError` for what is of another type, an `InvalidOptionError` for the rest.
 
 use std::{
-    collections::BTreeMap, ffi::OsString, fmt::Display, path::PathBuf, str::FromStr, sync::Arc,
+    collections::BTreeMap,
+    ffi::OsString,
+    fmt::Display,
+    future::{Future, poll_fn},
+    path::PathBuf,
+    pin::pin,
+    str::FromStr,
+    task::Poll,
     time::Duration,
 };
 
@@ -17,7 +24,7 @@ use stockade::{
     Functions, Language, LocalCommandLineCodeExecutor, ParseOptionError, PullProgress, Sandbox,
     SandboxNetwork, Session, WorkspaceMode,
 };
-use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 
 use crate::{answers, errors};
 
@@ -357,7 +364,7 @@ impl FromPyObject<'_, '_> for Callable {
 #[derive(Debug)]
 pub(crate) struct Docker {
     builder: DockerCommandLineCodeExecutorBuilder,
-    on_pull: Option<Arc<Py<PyAny>>>,
+    on_pull: Option<Py<PyAny>>,
 }
 
 pub(crate) fn docker(options: &Options<'_>) -> PyResult<Docker> {
@@ -404,7 +411,7 @@ pub(crate) fn docker(options: &Options<'_>) -> PyResult<Docker> {
     for option in options.list::<String>("security_opt")? {
         builder = builder.security_opt(option);
     }
-    let on_pull = options.get::<Callable>("on_pull")?.map(|Callable(callback)| Arc::new(callback));
+    let on_pull = options.get::<Callable>("on_pull")?.map(|Callable(callback)| callback);
     let checked = builder.clone().build();
     checked.map_err(|error| errors::to_python(options.values.py(), &error))?;
     Ok(Docker { builder, on_pull })
@@ -412,27 +419,32 @@ pub(crate) fn docker(options: &Options<'_>) -> PyResult<Docker> {
 
 impl CodeExecutor for Docker {
     fn start(&self) -> BoxFuture<'_, stockade::Result<Session>> {
-        let mut builder = self.builder.clone();
-        if let Some(callback) = &self.on_pull {
-            builder = builder.on_pull(told(Arc::clone(callback)));
-        }
-        Box::pin(async move { builder.build()?.start().await })
+        let Some(callback) = &self.on_pull else {
+            return Box::pin(async { self.builder.clone().build()?.start().await });
+        };
+        // The library's thread must not wait for the interpreter: whoever waits for the start tells Python.
+        let (tell, mut progress) = mpsc::unbounded_channel();
+        let builder = self.builder.clone().on_pull(move |progress| drop(tell.send(progress)));
+        Box::pin(async move {
+            let executor = builder.build()?;
+            let mut start = pin!(executor.start());
+            poll_fn(|context| {
+                let started = start.as_mut().poll(context);
+                while let Poll::Ready(Some(progress)) = progress.poll_recv(context) {
+                    tell_of_pull(callback, progress);
+                }
+                started
+            })
+            .await
+        })
     }
 }
 
-/// Tells Python how a pull goes, on the thread that tells it all else: the library's must not wait for the interpreter.
-fn told(callback: Arc<Py<PyAny>>) -> impl Fn(PullProgress) {
-    let runtime = Handle::try_current().ok();
-    move |progress| {
-        let (Some(runtime), callback) = (&runtime, Arc::clone(&callback)) else { return };
-        runtime.spawn_blocking(move || {
-            Python::attach(|py| {
-                let called =
-                    answers::pull_progress(py, progress).and_then(|progress| callback.call1(py, (progress,)));
-                if let Err(error) = called {
-                    error.write_unraisable(py, Some(callback.bind(py)));
-                }
-            });
-        });
-    }
+fn tell_of_pull(callback: &Py<PyAny>, progress: PullProgress) {
+    Python::attach(|py| {
+        let told = answers::pull_progress(py, progress).and_then(|progress| callback.call1(py, (progress,)));
+        if let Err(error) = told {
+            error.write_unraisable(py, Some(callback.bind(py)));
+        }
+    });
 }
