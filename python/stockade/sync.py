@@ -33,7 +33,7 @@ __all__ = ["CodeExecutor", "DockerCommandLineCodeExecutor", "EventStream", "Loca
 
 
 class EventStream(Events):
-    """The events of a call, as they happen. Whoever leaves it early ends the call, as the end of a `with` does."""
+    """The events of a call, as they happen. Whoever leaves them early ends the call; so does a `with` of them."""
 
     def __iter__(self) -> EventStream:
         return self

@@ -132,7 +132,7 @@ BAD_VALUES: list[tuple[type, dict[str, Any], str]] = [
     ),
     (LocalCommandLineCodeExecutor, {"sandbox": Sandbox(cpus=1e9)}, "at least 0.01 and at most a million"),
     (DockerCommandLineCodeExecutor, {"cpus": 1e9}, "cpus must be at least 0.01 and at most 100000"),
-    (LocalCommandLineCodeExecutor, {"work_dir": "~/x"}, 'work_dir begins with a `~`, which stands for nothing here'),
+    (LocalCommandLineCodeExecutor, {"work_dir": "~/x"}, "work_dir begins with a `~`, which stands for nothing here"),
     (LocalCommandLineCodeExecutor, {"virtual_env": Path("~x")}, 'write os.path.expanduser("~x"), or ./~x'),
     (LocalCommandLineCodeExecutor, {"work_dir": "x\0"}, "work_dir has a NUL byte"),
     (LocalCommandLineCodeExecutor, {"sandbox": Sandbox(read_only=["/x\0"])}, "sandbox read_only has a NUL byte"),
@@ -165,7 +165,10 @@ GOOD_VALUES: list[tuple[type, dict[str, Any]]] = [
     (LocalCommandLineCodeExecutor, {"sandbox": Sandbox.strict(read_only=["/opt"], cpus=0.5)}),
     (LocalCommandLineCodeExecutor, {"sandbox": None, "virtual_env": None}),
     (LocalCommandLineCodeExecutor, {"work_dir": "./~x", "virtual_env": Path("x~")}),
-    (LocalCommandLineCodeExecutor, {"languages": [Language("x", "x"), Language("y", "y", commands=[["y", "-f={file}"]])]}),
+    (
+        LocalCommandLineCodeExecutor,
+        {"languages": [Language("x", "x"), Language("y", "y", commands=[["y", "-f={file}"]])]},
+    ),
     (DockerCommandLineCodeExecutor, {"extra_volumes": ["/a:/b:ro", Volume("/c", "/d", read_only=True)]}),
     (
         DockerCommandLineCodeExecutor,

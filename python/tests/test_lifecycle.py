@@ -126,9 +126,7 @@ def test_no_descriptor_is_left_of_event_loops_that_have_ended() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
-def test_a_task_that_is_destroyed_while_it_waits_ends_its_run(
-    mark: Mark, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_task_that_is_destroyed_while_it_waits_ends_its_run(mark: Mark, caplog: pytest.LogCaptureFixture) -> None:
     executor = LocalCommandLineCodeExecutor(env=mark.env)
     asyncio.run(executor.start())
     loop = asyncio.new_event_loop()
