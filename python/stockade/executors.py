@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class EventStream(Events):
-    """The events of a call, as they happen. Whoever leaves them early ends the call; so does an `async with` of them."""
+    """The events of a call, as they happen. Whoever leaves them early ends the call, as an `async with` of them does."""
 
     def __aiter__(self) -> EventStream:
         return self
