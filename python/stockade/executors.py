@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class EventStream(Events):
-    """The events of a call, as they happen. Whoever leaves them early ends the call, as an `async with` of them does."""
+    """The events of a call, as they happen. Leaving them early ends the call, and so does leaving an `async with`."""
 
     def __aiter__(self) -> EventStream:
         return self

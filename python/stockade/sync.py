@@ -33,7 +33,7 @@ __all__ = ["CodeExecutor", "DockerCommandLineCodeExecutor", "EventStream", "Loca
 
 
 class EventStream(Events):
-    """The events of a call, as they happen. Whoever leaves them early ends the call, as a `with` of them does."""
+    """The events of a call, as they happen. Leaving them early ends the call, and so does leaving a `with`."""
 
     def __iter__(self) -> EventStream:
         return self
