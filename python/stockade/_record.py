@@ -74,10 +74,10 @@ class Record:
         raise AttributeError(f"{type(self).__name__} can't be changed: {name!r}")
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> Any:
     if isinstance(value, Record):
         return value.as_dict()
-    if isinstance(value, (list, tuple)):
+    if type(value) in (list, tuple):
         return [_plain(one) for one in value]
-    # A path; `os` would have to be imported for its type.
+    # A path: no other value has this.
     return value.__fspath__() if hasattr(value, "__fspath__") else value

@@ -218,9 +218,9 @@ class SharedExecutor(CodeExecutor):
             await session.stop()
 
 
-def _literal(path: Any) -> Any:
+def _literal(path: Path | str | None) -> Path | str | None:
     """A path that says where it is: to AutoGen `~` is a name like any other, which Stockade refuses."""
-    return Path(path).absolute() if isinstance(path, str | os.PathLike) else path
+    return Path(path).absolute() if isinstance(path, str | Path) else path
 
 
 def dumped(options: Mapping[str, Any]) -> dict[str, Any]:
