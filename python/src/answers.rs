@@ -2,10 +2,10 @@
 //! classes are Python's.
 
 use pyo3::{
-    IntoPyObjectExt,
+    IntoPyObjectExt, intern,
     prelude::*,
     sync::PyOnceLock,
-    types::{IntoPyDict, PyBytes, PyList, PyString, PyType},
+    types::{PyBytes, PyDict, PyList, PyString, PyType},
 };
 use stockade::{
     BlockOutcome, Change, CommandLineCodeResult, Error, Event, FileChange, LanguageReport, Output,
@@ -81,12 +81,15 @@ impl<'py> IntoPyObject<'py> for Answer {
     }
 }
 
-/// An object of one of the package's classes.
+/// An object of one of the package's classes. All that is in it is given, so there is nothing for its `__init__` to do.
 macro_rules! object {
     ($py:expr, $module:literal, $class:literal, { $($name:literal: $value:expr,)* }) => {{
         static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        let attributes = [$(($name, $value.into_bound_py_any($py)?)),*].into_py_dict($py)?;
-        CLASS.import($py, $module, $class)?.call((), Some(&attributes))
+        let class = CLASS.import($py, $module, $class)?;
+        let object = class.call_method1(intern!($py, "__new__"), (class,))?;
+        let attributes = object.getattr(intern!($py, "__dict__"))?.cast_into::<PyDict>()?;
+        $(attributes.set_item(intern!($py, $name), $value)?;)*
+        Ok(object)
     }};
 }
 
@@ -132,6 +135,7 @@ pub(crate) fn outcome(py: Python<'_>, outcome: BlockOutcome) -> PyResult<Object<
         "max_rss_bytes": outcome.max_rss_bytes,
         "files": list(py, outcome.files, file)?,
         "files_truncated": outcome.files_truncated,
+        "files_notice": outcome.files_notice,
         "hint": outcome.hint,
     })
 }

@@ -29,19 +29,9 @@ pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
         for block in error.finished_blocks() {
             blocks.append(answers::outcome(py, block.clone())?)?;
         }
-        make(py, class, (sentence(error), error.kind(), error.hint(), blocks))
+        make(py, class, (error.message(), error.kind(), error.hint(), blocks))
     };
     made().unwrap_or_else(|failure| failure)
-}
-
-/// With the cause, where the sentence alone does not have it.
-fn sentence(error: &Error) -> String {
-    let cause = std::error::Error::source(error).map(ToString::to_string);
-    let sentence = error.to_string();
-    match cause {
-        Some(cause) if !sentence.contains(&cause) => format!("{sentence}: {cause}"),
-        _ => sentence,
-    }
 }
 
 /// What an option's value is refused with that no option can have.

@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     mem,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -17,7 +17,8 @@ use tokio::sync;
 use crate::{
     errors,
     options::{self, Block, Options, Seconds, argument, named},
-    runtime::{Own, Pending, lock},
+    own::Own,
+    pending::Pending,
 };
 
 /// The most events that one step of a stream gives.
@@ -78,7 +79,7 @@ impl Executor {
 
     /// The executor, where it is not another process's. What had not started before a fork is the child's, too.
     fn current(&self) -> Option<Arc<RestartableExecutor>> {
-        let mut current = lock(&self.current);
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if !current.is_of_this_process() {
             let not_started = current.session().now_or_never().is_some_and(|session| session.is_none());
             if !not_started {
@@ -119,7 +120,7 @@ impl Executor {
 
     fn start(&self, py: Python<'_>) -> PyResult<Pending> {
         let executor = self.usable(py)?;
-        Ok(Pending::new(async move { executor.start().await.into() }))
+        Ok(Pending::slow(async move { executor.start().await.into() }))
     }
 
     /// In a forked child nothing happens: the session is the parent's.
@@ -135,7 +136,7 @@ impl Executor {
 
     fn restart(&self, py: Python<'_>) -> PyResult<Pending> {
         let executor = self.usable(py)?;
-        Ok(Pending::new(async move { executor.restart().await.into() }))
+        Ok(Pending::slow(async move { executor.restart().await.into() }))
     }
 
     /// Whether this process has a session that nobody has stopped.

@@ -6,14 +6,18 @@
 //! options     what Python says, as the library's builders take it
 //! answers     what the library says, as the package's classes
 //! errors      what failed, as the package's exceptions
-//! runtime     waiting for the library's futures, by asyncio or by a thread, and in a forked process
+//! pending     waiting for the library's futures, by asyncio or by a thread
+//! bell        how an event loop hears that one of them can go on
+//! own         what belongs to a process, and not to its forks
 //! ```
 
 mod answers;
+mod bell;
 mod errors;
 mod executor;
 mod options;
-mod runtime;
+mod own;
+mod pending;
 
 use pyo3::prelude::*;
 
@@ -23,15 +27,9 @@ mod _native {
     #[pymodule_export]
     use super::executor::{Call, CancellationToken, Events, Executor};
     #[pymodule_export]
-    use super::runtime::{Pending, at_exit};
+    use super::pending::Pending;
 
     use pyo3::prelude::*;
-
-    #[pymodule_init]
-    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        let at_exit = module.getattr("at_exit")?;
-        module.py().import("atexit")?.call_method1("register", (at_exit,)).map(drop)
-    }
 
     /// The code and the language of each fenced code block in a Markdown text.
     #[pyfunction]

@@ -2,7 +2,15 @@
 //! refusal names the option: a `TypeError` for what is of another type, an `InvalidOptionError` for the rest.
 
 use std::{
-    collections::BTreeMap, ffi::OsString, fmt::Display, path::PathBuf, str::FromStr, sync::Arc,
+    collections::BTreeMap,
+    ffi::OsString,
+    fmt::Display,
+    future::{Future, poll_fn},
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
+    pin::pin,
+    str::FromStr,
+    task::Poll,
     time::Duration,
 };
 
@@ -17,9 +25,9 @@ use stockade::{
     Functions, Language, LocalCommandLineCodeExecutor, ParseOptionError, PullProgress, Sandbox,
     SandboxNetwork, Session, WorkspaceMode,
 };
-use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 
-use crate::{answers, errors};
+use crate::{answers, errors, executor::CancellationToken};
 
 /// Hands options that are given to the setters of their names.
 macro_rules! set {
@@ -43,7 +51,7 @@ impl<'py> Options<'py> {
     }
 
     /// An option's value; `None` where it is not given.
-    pub(crate) fn get<T: FromPyObjectOwned<'py>>(&self, name: &str) -> PyResult<Option<T>> {
+    pub(crate) fn get<T: Argument<'py>>(&self, name: &str) -> PyResult<Option<T>> {
         let Some(value) = self.values.get_item(name)?.filter(|value| !value.is_none()) else {
             return Ok(None);
         };
@@ -51,21 +59,18 @@ impl<'py> Options<'py> {
     }
 
     /// The values of an option that takes several.
-    pub(crate) fn list<T: FromPyObjectOwned<'py>>(&self, name: &str) -> PyResult<Vec<T>> {
+    pub(crate) fn list<T: Argument<'py>>(&self, name: &str) -> PyResult<Vec<T>> {
         let Some(values) = self.get::<Bound<'py, PyAny>>(name)? else { return Ok(Vec::new()) };
         if values.is_instance_of::<PyString>() {
-            let why = PyTypeError::new_err("must be a list, not a single str");
-            return Err(self.refused(name, why));
+            return Err(named(name, &"must be a list, not a single str"));
         }
-        let mut list = Vec::new();
-        for value in values.try_iter().map_err(|error| self.refused(name, error))? {
-            list.push(extract(&value?).map_err(|error| self.refused(name, error))?);
-        }
-        Ok(list)
+        let values = values.try_iter().map_err(|_| self.refused(name, must_be("a list", &values)))?;
+        let list = values.map(|value| extract_from("each", &value?)).collect::<PyResult<_>>();
+        list.map_err(|error| self.refused(name, error))
     }
 
     /// The pairs of an option that is a dictionary.
-    pub(crate) fn pairs<T: FromPyObjectOwned<'py>>(&self, name: &str) -> PyResult<Vec<(T, T)>> {
+    pub(crate) fn pairs<T: Argument<'py>>(&self, name: &str) -> PyResult<Vec<(T, T)>> {
         let Some(values) = self.get::<Bound<'py, PyAny>>(name)? else { return Ok(Vec::new()) };
         pairs(&values).map_err(|error| self.refused(name, error))
     }
@@ -104,7 +109,7 @@ pub(crate) fn named(name: &str, why: &dyn Display) -> PyErr {
 }
 
 /// The value of an argument, whose name a refusal tells.
-pub(crate) fn argument<'py, T: FromPyObjectOwned<'py>>(name: &str, value: &Bound<'py, PyAny>) -> PyResult<T> {
+pub(crate) fn argument<'py, T: Argument<'py>>(name: &str, value: &Bound<'py, PyAny>) -> PyResult<T> {
     let py = value.py();
     extract(value).map_err(|error| match error.is_instance_of::<PyTypeError>(py) {
         true => named(name, &error.value(py)),
@@ -112,17 +117,107 @@ pub(crate) fn argument<'py, T: FromPyObjectOwned<'py>>(name: &str, value: &Bound
     })
 }
 
-fn extract<'py, T: FromPyObjectOwned<'py>>(value: &Bound<'py, PyAny>) -> PyResult<T> {
-    value.extract().map_err(Into::into)
+/// What a Python value can become.
+pub(crate) trait Argument<'py>: FromPyObjectOwned<'py> {
+    /// What it must be then; nothing where its own refusal says so.
+    const MUST_BE: &'static str = "";
+}
+
+macro_rules! arguments {
+    ($($kind:ty: $must_be:literal,)*) => {
+        $(impl<'py> Argument<'py> for $kind {
+            const MUST_BE: &'static str = $must_be;
+        })*
+    };
+}
+
+arguments! {
+    bool: "a bool",
+    f64: "a number",
+    i64: "an int",
+    u32: "an int",
+    u64: "an int",
+    String: "a str",
+    OsString: "a str",
+    PathBuf: "a str or a Path",
+    Vec<u8>: "bytes",
+    Vec<String>: "a list of str",
+    Py<CancellationToken>: "a stockade.CancellationToken",
+    Seconds: "a number of seconds or a timedelta",
+    Comment: "a str, or two in a tuple",
+    HostPath: "a str or a Path",
+    Bound<'py, PyAny>: "",
+    Block: "",
+    Callable: "",
+    DeviceRequest: "",
+    LanguageOption: "",
+    SandboxOption: "",
+    Ulimit: "",
+    Volume: "",
+}
+
+fn extract<'py, T: Argument<'py>>(value: &Bound<'py, PyAny>) -> PyResult<T> {
+    value.extract().map_err(Into::into).map_err(|error: PyErr| {
+        let is_of_another_type = error.is_instance_of::<PyTypeError>(value.py());
+        if is_of_another_type && !T::MUST_BE.is_empty() { must_be(T::MUST_BE, value) } else { error }
+    })
+}
+
+/// One of several values.
+fn extract_from<'py, T: Argument<'py>>(which: &str, value: &Bound<'py, PyAny>) -> PyResult<T> {
+    let py = value.py();
+    extract(value).map_err(|error| match error.is_instance_of::<PyTypeError>(py) {
+        true => PyTypeError::new_err(format!("{which} {}", error.value(py))),
+        false => error,
+    })
+}
+
+fn must_be(what: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    PyTypeError::new_err(format!("must be {what}, not {}", name_of_type(value)))
+}
+
+/// Without its module, as Python's own refusals have it.
+fn name_of_type(value: &Bound<'_, PyAny>) -> String {
+    value.get_type().name().map_or_else(|_| "that".to_owned(), |name| name.to_string())
 }
 
 /// What is in a dictionary, or in anything else that maps.
-fn pairs<'py, T: FromPyObjectOwned<'py>>(values: &Bound<'py, PyAny>) -> PyResult<Vec<(T, T)>> {
-    let items = values.cast::<PyMapping>()?.items()?;
+fn pairs<'py, T: Argument<'py>>(values: &Bound<'py, PyAny>) -> PyResult<Vec<(T, T)>> {
+    let items = values.cast::<PyMapping>().map_err(|_| must_be("a dict", values))?.items()?;
     let pair = |item: Bound<'py, PyAny>| -> PyResult<(T, T)> {
-        Ok((extract(&item.get_item(0)?)?, extract(&item.get_item(1)?)?))
+        let part = |place| extract_from("each name and value", &item.get_item(place)?);
+        Ok((part(0)?, part(1)?))
     };
     items.iter().map(pair).collect()
+}
+
+/// The path of a file or directory on this host.
+struct HostPath(PathBuf);
+
+impl FromPyObject<'_, '_> for HostPath {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        let path: PathBuf = value.extract()?;
+        if path.as_os_str().as_bytes().contains(&0) {
+            return Err(PyValueError::new_err("has a NUL byte, which no path can have"));
+        }
+        if path.as_os_str().as_bytes().starts_with(b"~") {
+            let shown = path.display();
+            let why = format!(
+                "begins with a `~`, which stands for nothing here: write os.path.expanduser({shown:?}), or ./{shown} for \
+                 what is called so"
+            );
+            return Err(PyValueError::new_err(why));
+        }
+        Ok(Self(path))
+    }
+}
+
+impl From<HostPath> for PathBuf {
+    fn from(path: HostPath) -> Self {
+        path.0
+    }
 }
 
 /// A time: seconds, or a `timedelta`.
@@ -151,14 +246,12 @@ impl FromPyObject<'_, '_> for Block {
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         let attribute = |name: &str| {
             let attribute = value.getattr(name).map_err(|_| {
-                let kind = value.get_type();
-                PyTypeError::new_err(format!(
-                    "a block must have `code` and `language`, and {kind} has no `{name}`"
-                ))
+                let kind = name_of_type(&value);
+                PyTypeError::new_err(format!("must have `code` and `language`, and {kind} has no `{name}`"))
             })?;
             let text = attribute.cast::<PyString>().map_err(|_| {
-                let kind = attribute.get_type();
-                PyTypeError::new_err(format!("a block's `{name}` must be a str, not {kind}"))
+                let kind = name_of_type(&attribute);
+                PyTypeError::new_err(format!("must have a `{name}` that is a str, not {kind}"))
             })?;
             Ok::<_, PyErr>(text.to_owned())
         };
@@ -173,8 +266,7 @@ impl FromPyObject<'_, '_> for Block {
 fn attributes<'py>(value: Borrowed<'_, 'py, PyAny>, class: &str) -> PyResult<Bound<'py, PyDict>> {
     let expected = value.py().import("stockade.options")?.getattr(class)?;
     if !value.is_instance(&expected)? {
-        let kind = value.get_type().name()?;
-        return Err(PyTypeError::new_err(format!("must be a {class}, not {kind}")));
+        return Err(must_be(&format!("a {class}"), &value));
     }
     Ok(value.call_method0("_asdict")?.cast_into()?)
 }
@@ -291,10 +383,10 @@ impl FromPyObject<'_, '_> for SandboxOption {
                 return Err(options.invalid("network", &format!("must be `none` or `host`, not `{other}`")));
             }
         });
-        for path in options.list::<PathBuf>("read_only")? {
+        for HostPath(path) in options.list("read_only")? {
             sandbox = sandbox.read_only(path);
         }
-        for path in options.list::<PathBuf>("read_write")? {
+        for HostPath(path) in options.list("read_write")? {
             sandbox = sandbox.read_write(path);
         }
         if let Some(Seconds(time)) = options.get("cpu_time")? {
@@ -332,7 +424,7 @@ macro_rules! set_session_options {
 pub(crate) fn local(options: &Options<'_>) -> PyResult<LocalCommandLineCodeExecutor> {
     let mut builder = LocalCommandLineCodeExecutor::builder();
     set_session_options!(builder, options);
-    set!(builder, options, { work_dir: PathBuf, virtual_env: PathBuf, cleanup_temp_files: bool, });
+    set!(builder, options, { work_dir: HostPath, virtual_env: HostPath, cleanup_temp_files: bool, });
     builder = builder.inherit_env(options.list::<String>("inherit_env")?);
     builder = match options.get("sandbox")? {
         Some(SandboxOption(sandbox)) => builder.sandbox(sandbox),
@@ -350,7 +442,7 @@ impl FromPyObject<'_, '_> for Callable {
         if value.is_callable() {
             return Ok(Self(value.to_owned().unbind()));
         }
-        Err(PyTypeError::new_err(format!("must be callable, not {}", value.get_type().name()?)))
+        Err(must_be("callable", &value))
     }
 }
 
@@ -358,7 +450,7 @@ impl FromPyObject<'_, '_> for Callable {
 #[derive(Debug)]
 pub(crate) struct Docker {
     builder: DockerCommandLineCodeExecutorBuilder,
-    on_pull: Option<Arc<Py<PyAny>>>,
+    on_pull: Option<Py<PyAny>>,
 }
 
 pub(crate) fn docker(options: &Options<'_>) -> PyResult<Docker> {
@@ -366,7 +458,7 @@ pub(crate) fn docker(options: &Options<'_>) -> PyResult<Docker> {
     set_session_options!(builder, options);
     set!(builder, options, {
         image: String, daemon: String, platform: String, container_name: String, auto_remove: bool,
-        stop_container: bool, work_dir: PathBuf, bind_dir: PathBuf, delete_tmp_files: bool, init_command: String,
+        stop_container: bool, work_dir: HostPath, bind_dir: HostPath, delete_tmp_files: bool, init_command: String,
         user: String, memory: u64, cpus: f64, pids_limit: u32, shm_size: u64, network: String, runtime: String,
         read_only: bool, lockdown: bool,
     });
@@ -405,7 +497,7 @@ pub(crate) fn docker(options: &Options<'_>) -> PyResult<Docker> {
     for option in options.list::<String>("security_opt")? {
         builder = builder.security_opt(option);
     }
-    let on_pull = options.get::<Callable>("on_pull")?.map(|Callable(callback)| Arc::new(callback));
+    let on_pull = options.get::<Callable>("on_pull")?.map(|Callable(callback)| callback);
     let checked = builder.clone().build();
     checked.map_err(|error| errors::to_python(options.values.py(), &error))?;
     Ok(Docker { builder, on_pull })
@@ -413,27 +505,32 @@ pub(crate) fn docker(options: &Options<'_>) -> PyResult<Docker> {
 
 impl CodeExecutor for Docker {
     fn start(&self) -> BoxFuture<'_, stockade::Result<Session>> {
-        let mut builder = self.builder.clone();
-        if let Some(callback) = &self.on_pull {
-            builder = builder.on_pull(told(Arc::clone(callback)));
-        }
-        Box::pin(async move { builder.build()?.start().await })
+        let Some(callback) = &self.on_pull else {
+            return Box::pin(async { self.builder.clone().build()?.start().await });
+        };
+        // The library's thread must not wait for the interpreter: whoever waits for the start tells Python.
+        let (tell, mut progress) = mpsc::unbounded_channel();
+        let builder = self.builder.clone().on_pull(move |progress| drop(tell.send(progress)));
+        Box::pin(async move {
+            let executor = builder.build()?;
+            let mut start = pin!(executor.start());
+            poll_fn(|context| {
+                let started = start.as_mut().poll(context);
+                while let Poll::Ready(Some(progress)) = progress.poll_recv(context) {
+                    tell_of_pull(callback, progress);
+                }
+                started
+            })
+            .await
+        })
     }
 }
 
-/// Tells Python how a pull goes, on the thread that tells it all else: the library's must not wait for the interpreter.
-fn told(callback: Arc<Py<PyAny>>) -> impl Fn(PullProgress) {
-    let runtime = Handle::try_current().ok();
-    move |progress| {
-        let (Some(runtime), callback) = (&runtime, Arc::clone(&callback)) else { return };
-        runtime.spawn_blocking(move || {
-            Python::attach(|py| {
-                let called =
-                    answers::pull_progress(py, progress).and_then(|progress| callback.call1(py, (progress,)));
-                if let Err(error) = called {
-                    error.write_unraisable(py, Some(callback.bind(py)));
-                }
-            });
-        });
-    }
+fn tell_of_pull(callback: &Py<PyAny>, progress: PullProgress) {
+    Python::attach(|py| {
+        let told = answers::pull_progress(py, progress).and_then(|progress| callback.call1(py, (progress,)));
+        if let Err(error) = told {
+            error.write_unraisable(py, Some(callback.bind(py)));
+        }
+    });
 }

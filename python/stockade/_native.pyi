@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar, final
 from stockade.events import Event
 from stockade.results import CommandLineCodeResult, LanguageReport
 
-__all__ = ["Call", "CancellationToken", "Events", "Executor", "Pending", "at_exit", "code_blocks"]
+__all__ = ["Call", "CancellationToken", "Events", "Executor", "Pending", "code_blocks"]
 
 _T = TypeVar("_T")
 
@@ -56,4 +56,3 @@ class Events:
     def close(self) -> None: ...
 
 def code_blocks(markdown: str) -> list[tuple[str, str]]: ...
-def at_exit() -> None: ...

@@ -50,6 +50,10 @@ class Record:
     def _asdict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._fields}
 
+    def as_dict(self) -> dict[str, Any]:
+        """All that is in it, as dictionaries, lists and what `json` takes; bytes stay bytes."""
+        return {name: _plain(value) for name, value in self._asdict().items()}
+
     def __repr__(self) -> str:
         # What was left at its default says nothing.
         told = (name for name in self._fields if name in self.__dict__)
@@ -68,3 +72,12 @@ class Record:
 
     def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"{type(self).__name__} can't be changed: {name!r}")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Record):
+        return value.as_dict()
+    if type(value) in (list, tuple):
+        return [_plain(one) for one in value]
+    # A path: no other value has this.
+    return value.__fspath__() if hasattr(value, "__fspath__") else value

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any, Literal, NoReturn
 
-    from stockade.events import BlockOutput, PullProgress
+    from stockade import _native
+    from stockade.events import BlockOutput, Event, PullProgress
     from stockade.options import DeviceRequest, Language, Ulimit, Volume
 
     Seconds = float | timedelta
@@ -36,6 +37,21 @@ def waits_for(on_output: Callable[[BlockOutput], object] | None) -> bool:
     if getattr(getattr(on_output, "__code__", None), "co_flags", 0) & makes_coroutines:
         raise TypeError("on_output: must be a plain function, not a coroutine function: nobody would await it")
     return True
+
+
+class Events:
+    """The events of a call, without a way to wait for them."""
+
+    def __init__(self, executor: Template, events: _native.Events) -> None:
+        # An executor that nobody holds ends its session.
+        self._executor = executor
+        self._events = events
+        # The last first.
+        self._told: list[Event] = []
+
+    def _end(self) -> None:
+        self._told = []
+        self._events.close()
 
 
 class Template:
@@ -62,8 +78,12 @@ class Template:
         if module in sys.stdlib_module_names or module == "__main__":
             why = f"must be a name that Python does not use itself, not {module!r}"
             raise InvalidOptionError(f"failed to configure the executor: functions_module {why}", "invalid_option")
-        if isinstance(given, str):
-            raise TypeError("functions: must be a list, not a single str")
+        if options["timeout"] is None:
+            why = "must be seconds or a timedelta, not None: there is no endless one, the longest is ten years"
+            raise TypeError(f"timeout: {why}")
+        if isinstance(given, str) or not hasattr(given, "__iter__"):
+            single = "a single " if isinstance(given, str) or callable(given) else ""
+            raise TypeError(f"functions: must be a list, not {single}{type(given).__name__}")
         self._functions = tuple(given)
         self._functions_module = module
         if self._functions:

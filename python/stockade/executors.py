@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stockade._template import DockerTemplate, LocalTemplate, Template, waits_for
+from stockade._template import DockerTemplate, Events, LocalTemplate, Template, waits_for
 from stockade.events import BlockOutput, Finished
 
 TYPE_CHECKING = False
@@ -19,14 +19,8 @@ if TYPE_CHECKING:
     _Executor = TypeVar("_Executor", bound="CodeExecutor")
 
 
-class EventStream:
-    """The events of a call, as they happen. Whoever leaves it early ends the call."""
-
-    def __init__(self, executor: CodeExecutor, events: _native.Events) -> None:
-        # An executor that nobody holds ends its session.
-        self._executor = executor
-        self._events = events
-        self._told: list[Event] = []
+class EventStream(Events):
+    """The events of a call, as they happen. Leaving them early ends the call, and so does leaving an `async with`."""
 
     def __aiter__(self) -> EventStream:
         return self
@@ -34,19 +28,28 @@ class EventStream:
     async def __anext__(self) -> Event:
         if not self._told:
             try:
-                self._told = await self._events.next()
+                self._told = (await self._events.next())[::-1]
             except BaseException:
-                self._events.close()
+                self._end()
                 raise
-            self._told.reverse()
         if not self._told:
             raise StopAsyncIteration
         return self._told.pop()
 
+    async def __aenter__(self) -> EventStream:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end()
+
     async def aclose(self) -> None:
         """Ends the call, if it is not over."""
-        self._told = []
-        self._events.close()
+        self._end()
 
 
 class CodeExecutor(Template):
@@ -140,15 +143,12 @@ class CodeExecutor(Template):
         )
         if on_output is None:
             return await call.run()
-        stream = EventStream(self, call.events())
-        try:
-            async for event in stream:
+        async with EventStream(self, call.events()) as events:
+            async for event in events:
                 if isinstance(event, BlockOutput):
                     on_output(event)
                 elif isinstance(event, Finished):
                     return event.result
-        finally:
-            await stream.aclose()
         raise AssertionError("the last event is the result")
 
     def execute_stream(

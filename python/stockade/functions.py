@@ -89,10 +89,24 @@ def _source(function: Any) -> str:
     if isinstance(function, str):
         from textwrap import dedent
 
-        return dedent(function).strip()
+        return _checked(dedent(function).strip())
     if not callable(function):
         raise TypeError(f"functions: must be functions or their source, not {type(function).__name__}")
     return _source_of(function)
+
+
+def _checked(source: str) -> str:
+    """Source that defines a function. What can't be parsed is told at the start, as what can't be loaded is."""
+    import ast
+
+    try:
+        nodes = ast.walk(ast.parse(source))
+    except SyntaxError:
+        return source
+    if not any(isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) for node in nodes):
+        name = repr(source if len(source) < 60 else f"{source[:60]}…")
+        raise FunctionsError(f"failed to use {name}: it defines no function", "functions_failed_to_load")
+    return source
 
 
 def _source_of(function: Callable[..., Any]) -> str:

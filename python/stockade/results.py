@@ -74,6 +74,8 @@ class BlockOutcome(Record):
         max_rss_bytes: The largest resident set of any one of them.
         files: Files in the workspace that were created or changed while it ran, its own file left out.
         files_truncated: The search for them was given up: there may be more.
+        files_notice: Which of the files that it changed were not copied back to a work_dir that is not shared, and why;
+            a part of `output` too.
         hint: How to get what the session denied the block and it seems to have failed for, such as the network: a
             guess from what it printed.
     """
@@ -93,6 +95,7 @@ class BlockOutcome(Record):
     max_rss_bytes: int
     files: list[FileChange]
     files_truncated: bool
+    files_notice: str | None
     hint: str | None
 
     @property

@@ -13,7 +13,7 @@ what it waits for.
 
 from __future__ import annotations
 
-from stockade._template import DockerTemplate, LocalTemplate, Template, waits_for
+from stockade._template import DockerTemplate, Events, LocalTemplate, Template, waits_for
 from stockade.events import BlockOutput, Finished
 
 TYPE_CHECKING = False
@@ -32,14 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["CodeExecutor", "DockerCommandLineCodeExecutor", "EventStream", "LocalCommandLineCodeExecutor"]
 
 
-class EventStream:
-    """The events of a call, as they happen. Whoever leaves it early ends the call."""
-
-    def __init__(self, executor: CodeExecutor, events: _native.Events) -> None:
-        # An executor that nobody holds ends its session.
-        self._executor = executor
-        self._events = events
-        self._told: list[Event] = []
+class EventStream(Events):
+    """The events of a call, as they happen. Leaving them early ends the call, and so does leaving a `with`."""
 
     def __iter__(self) -> EventStream:
         return self
@@ -47,19 +41,28 @@ class EventStream:
     def __next__(self) -> Event:
         if not self._told:
             try:
-                self._told = self._events.next().wait()
+                self._told = self._events.next().wait()[::-1]
             except BaseException:
-                self._events.close()
+                self._end()
                 raise
-            self._told.reverse()
         if not self._told:
             raise StopIteration
         return self._told.pop()
 
+    def __enter__(self) -> EventStream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end()
+
     def close(self) -> None:
         """Ends the call, if it is not over."""
-        self._told = []
-        self._events.close()
+        self._end()
 
 
 class CodeExecutor(Template):
@@ -122,15 +125,12 @@ class CodeExecutor(Template):
         )
         if on_output is None:
             return call.run().wait()
-        stream = EventStream(self, call.events())
-        try:
-            for event in stream:
+        with EventStream(self, call.events()) as events:
+            for event in events:
                 if isinstance(event, BlockOutput):
                     on_output(event)
                 elif isinstance(event, Finished):
                     return event.result
-        finally:
-            stream.close()
         raise AssertionError("the last event is the result")
 
     def execute_stream(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,31 +29,33 @@ from stockade import (
 untyped: Any = Sandbox
 
 WRONG_TYPES: list[tuple[type, dict[str, Any], str]] = [
-    (LocalCommandLineCodeExecutor, {"timeout": "ten"}, "timeout: must be real number, not str"),
+    (LocalCommandLineCodeExecutor, {"timeout": "ten"}, "timeout: must be a number of seconds or a timedelta, not str"),
     (
         LocalCommandLineCodeExecutor,
-        {"work_dir": 3},
-        "work_dir: expected str, bytes or os.PathLike object, not int",
+        {"timeout": None},
+        "timeout: must be seconds or a timedelta, not None: there is no endless one, the longest is ten years",
     ),
-    (LocalCommandLineCodeExecutor, {"virtual_env": 3}, "virtual_env: expected str"),
+    (DockerCommandLineCodeExecutor, {"timeout": None}, "timeout: must be seconds or a timedelta, not None"),
+    (LocalCommandLineCodeExecutor, {"work_dir": 3}, "work_dir: must be a str or a Path, not int"),
+    (LocalCommandLineCodeExecutor, {"virtual_env": 3}, "virtual_env: must be a str or a Path, not int"),
     (LocalCommandLineCodeExecutor, {"sandbox": "strict"}, "sandbox: must be a Sandbox, not str"),
-    (LocalCommandLineCodeExecutor, {"sandbox": Sandbox(memory="1g")}, "sandbox: memory: 'str'"),  # type: ignore[arg-type]
+    (LocalCommandLineCodeExecutor, {"sandbox": Sandbox(memory="1g")}, "sandbox: memory: must be an int, not str"),  # type: ignore[arg-type]
     (
         LocalCommandLineCodeExecutor,
         {"sandbox": Sandbox(read_only="/etc")},
         "sandbox: read_only: must be a list",
     ),
-    (LocalCommandLineCodeExecutor, {"env": ["A=1"]}, "env: 'list'"),
-    (LocalCommandLineCodeExecutor, {"env": {"A": 1}}, "env: 'int' object is not an instance of 'str'"),
+    (LocalCommandLineCodeExecutor, {"env": ["A=1"]}, "env: must be a dict, not list"),
+    (LocalCommandLineCodeExecutor, {"env": {"A": 1}}, "env: each name and value must be a str, not int"),
     (LocalCommandLineCodeExecutor, {"inherit_env": "PATH"}, "inherit_env: must be a list, not a single str"),
-    (LocalCommandLineCodeExecutor, {"inherit_env": [3]}, "inherit_env: 'int'"),
+    (LocalCommandLineCodeExecutor, {"inherit_env": [3]}, "inherit_env: each must be a str, not int"),
     (
         LocalCommandLineCodeExecutor,
         {"keep_going": 1},
-        "keep_going: 'int' object is not an instance of 'bool'",
+        "keep_going: must be a bool, not int",
     ),
-    (LocalCommandLineCodeExecutor, {"output_limit": 1.5}, "output_limit: 'float'"),
-    (LocalCommandLineCodeExecutor, {"languages": ["elixir"]}, "languages: must be a Language, not str"),
+    (LocalCommandLineCodeExecutor, {"output_limit": 1.5}, "output_limit: must be an int, not float"),
+    (LocalCommandLineCodeExecutor, {"languages": ["elixir"]}, "languages: each must be a Language, not str"),
     (
         LocalCommandLineCodeExecutor,
         {"functions": "def f(): ..."},
@@ -59,19 +63,26 @@ WRONG_TYPES: list[tuple[type, dict[str, Any], str]] = [
     ),
     (
         LocalCommandLineCodeExecutor,
+        {"functions": print},
+        "functions: must be a list, not a single builtin_function_or_method",
+    ),
+    (LocalCommandLineCodeExecutor, {"functions": 3}, "functions: must be a list, not int"),
+    (
+        LocalCommandLineCodeExecutor,
         {"functions": [3]},
         "functions: must be functions or their source, not int",
     ),
     (LocalCommandLineCodeExecutor, {"functions_module": 3}, "functions_module: must be a str, not int"),
     (LocalCommandLineCodeExecutor, {"colour": 3}, "unexpected keyword argument 'colour'"),
-    (DockerCommandLineCodeExecutor, {"image": 3}, "image: 'int' object is not an instance of 'str'"),
-    (DockerCommandLineCodeExecutor, {"extra_volumes": [3]}, "extra_volumes: must be a Volume, not int"),
+    (DockerCommandLineCodeExecutor, {"image": 3}, "image: must be a str, not int"),
+    (DockerCommandLineCodeExecutor, {"extra_volumes": [3]}, "extra_volumes: each must be a Volume, not int"),
     (
         DockerCommandLineCodeExecutor,
         {"device_requests": [3]},
-        "device_requests: must be a DeviceRequest, not int",
+        "device_requests: each must be a DeviceRequest, not int",
     ),
-    (DockerCommandLineCodeExecutor, {"labels": {"a": 1}}, "labels: 'int' object is not an instance of 'str'"),
+    (DockerCommandLineCodeExecutor, {"labels": {"a": 1}}, "labels: each name and value must be a str, not int"),
+    (DockerCommandLineCodeExecutor, {"memory": "512m"}, "memory: must be an int, not str"),
     (DockerCommandLineCodeExecutor, {"on_pull": 3}, "on_pull: must be callable, not int"),
 ]
 
@@ -114,6 +125,18 @@ BAD_VALUES: list[tuple[type, dict[str, Any], str]] = [
     (LocalCommandLineCodeExecutor, {"sandbox": Sandbox(cpu_time=0)}, "cpu_time must be more than nothing"),
     (LocalCommandLineCodeExecutor, {"sandbox": Sandbox(read_only=["x"])}, "sandbox takes absolute paths"),
     (LocalCommandLineCodeExecutor, {"languages": [Language("x", "x", commands=[[]])]}, "without a program"),
+    (
+        LocalCommandLineCodeExecutor,
+        {"languages": [Language("x", "x", commands=[["x", "-v"]])]},
+        "languages has the language x whose command `x` has no `{file}` among its arguments",
+    ),
+    (LocalCommandLineCodeExecutor, {"sandbox": Sandbox(cpus=1e9)}, "at least 0.01 and at most a million"),
+    (DockerCommandLineCodeExecutor, {"cpus": 1e9}, "cpus must be at least 0.01 and at most 100000"),
+    (LocalCommandLineCodeExecutor, {"work_dir": "~/x"}, "work_dir begins with a `~`, which stands for nothing here"),
+    (LocalCommandLineCodeExecutor, {"virtual_env": Path("~x")}, 'write os.path.expanduser("~x"), or ./~x'),
+    (LocalCommandLineCodeExecutor, {"work_dir": "x\0"}, "work_dir has a NUL byte"),
+    (LocalCommandLineCodeExecutor, {"sandbox": Sandbox(read_only=["/x\0"])}, "sandbox read_only has a NUL byte"),
+    (DockerCommandLineCodeExecutor, {"bind_dir": "~/x", "work_dir": "/x"}, "bind_dir begins with a `~`"),
     (DockerCommandLineCodeExecutor, {"image": " "}, "image can't be empty"),
     (
         DockerCommandLineCodeExecutor,
@@ -141,6 +164,11 @@ GOOD_VALUES: list[tuple[type, dict[str, Any]]] = [
     (LocalCommandLineCodeExecutor, {"sandbox": Sandbox(memory=6 << 20, cpu_time=timedelta(seconds=1))}),
     (LocalCommandLineCodeExecutor, {"sandbox": Sandbox.strict(read_only=["/opt"], cpus=0.5)}),
     (LocalCommandLineCodeExecutor, {"sandbox": None, "virtual_env": None}),
+    (LocalCommandLineCodeExecutor, {"work_dir": "./~x", "virtual_env": Path("x~")}),
+    (
+        LocalCommandLineCodeExecutor,
+        {"languages": [Language("x", "x"), Language("y", "y", commands=[["y", "-f={file}"]])]},
+    ),
     (DockerCommandLineCodeExecutor, {"extra_volumes": ["/a:/b:ro", Volume("/c", "/d", read_only=True)]}),
     (
         DockerCommandLineCodeExecutor,
@@ -182,16 +210,18 @@ def test_values_that_can_be_used_are_not_refused(executor: type, options: dict[s
 @pytest.mark.parametrize(
     ("arguments", "options", "why"),
     [
-        ((3,), {}, "code_blocks: 'int' object is not iterable"),
+        ((3,), {}, "code_blocks: must be a list, not int"),
         (("echo on",), {}, "code_blocks: must be a list, not a single str"),
         ((None,), {}, "code_blocks: must be a list of blocks, not None"),
-        (([3],), {}, "code_blocks: a block must have `code` and `language`"),
-        (([CodeBlock(3, "sh")],), {}, "code_blocks: a block's `code` must be a str, not <class 'int'>"),  # type: ignore[arg-type]
-        (([CodeBlock("ls", b"sh")],), {}, "code_blocks: a block's `language` must be a str"),  # type: ignore[arg-type]
-        (([], 3), {}, "cancellation_token"),
-        (([],), {"timeout": "ten"}, "timeout: must be real number, not str"),
-        (([],), {"env": 3}, "env: 'int'"),
-        (([],), {"env": {"A": 1}}, "env: 'int'"),
+        (([3],), {}, "code_blocks: each must have `code` and `language`, and int has no `code`"),
+        ((["print(1)"],), {}, "code_blocks: each must have `code` and `language`, and str has no `code`"),
+        (([CodeBlock(3, "sh")],), {}, "code_blocks: each must have a `code` that is a str, not int"),  # type: ignore[arg-type]
+        (([CodeBlock("ls", b"sh")],), {}, "code_blocks: each must have a `language` that is a str, not bytes"),  # type: ignore[arg-type]
+        (([], 3), {}, "cancellation_token: must be a stockade.CancellationToken, not int"),
+        (([], asyncio.Event()), {}, "cancellation_token: must be a stockade.CancellationToken, not Event"),
+        (([],), {"timeout": "ten"}, "timeout: must be a number of seconds or a timedelta, not str"),
+        (([],), {"env": 3}, "env: must be a dict, not int"),
+        (([],), {"env": {"A": 1}}, "env: each name and value must be a str, not int"),
         (([],), {"keep_going": "no"}, "keep_going"),
     ],
 )

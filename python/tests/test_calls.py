@@ -20,6 +20,7 @@ from stockade import (
     LocalCommandLineCodeExecutor,
     OutputLost,
     StockadeError,
+    sync,
 )
 
 
@@ -85,6 +86,26 @@ async def test_leaving_a_stream_early_ends_the_call(mark: Mark) -> None:
         await asyncio.to_thread(mark.gone)
         with pytest.raises(StopAsyncIteration):
             await anext(stream)
+
+
+async def test_the_end_of_a_with_ends_the_call(mark: Mark) -> None:
+    blocks = sh("echo ready; sleep 600")
+    async with LocalCommandLineCodeExecutor(env=mark.env) as executor:
+        with pytest.raises(LookupError):
+            async with executor.execute_stream(blocks) as events:
+                assert isinstance(await anext(events), BlockStarted)
+                raise LookupError
+        # Although somebody still holds them.
+        await asyncio.to_thread(mark.gone)
+        with pytest.raises(StopAsyncIteration):
+            await anext(events)
+        async with executor.execute_stream(sh("echo all")) as events:
+            assert isinstance([event async for event in events][-1], Finished)
+    with sync.LocalCommandLineCodeExecutor(env=mark.env) as blocking:
+        with blocking.execute_stream(blocks) as stream:
+            assert isinstance(next(stream), BlockStarted)
+        mark.gone()
+        assert list(stream) == []
 
 
 async def test_a_slow_listener_loses_output_or_makes_the_block_wait() -> None:

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socketserver
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +22,7 @@ from stockade import (
     CodeBlock,
     DockerCommandLineCodeExecutor,
     Finished,
+    PullProgress,
     Ulimit,
     Volume,
     sync,
@@ -115,3 +122,76 @@ async def test_no_daemon_is_an_error_that_says_so() -> None:
 async def test_an_init_command_that_fails_is_an_error_with_what_it_printed(docker: Options) -> None:
     with pytest.raises(stockade.StartError, match="exit code 3:\nbroken"):
         await DockerCommandLineCodeExecutor(**docker, init_command="echo broken; exit 3").start()
+
+
+class SlowDaemon(BaseHTTPRequestHandler):
+    """A daemon that has no image and pulls none, but tells for a while how it tries."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if self.path.endswith("/version"):
+            self.answer(200, b'{"Version": "20.10.24", "ApiVersion": "1.41", "Os": "linux", "Arch": "amd64"}')
+        elif "/json?" in self.path or self.path.endswith("/json"):
+            self.answer(404, b'{"message": "no such image"}')
+        else:
+            self.answer(200, b"{}")
+
+    def do_POST(self) -> None:
+        lines = [{"status": "Pulling fs layer", "id": layer} for layer in ("0123456789ab", "abcdef012345")]
+        told: list[dict[str, Any]] = [*lines, {"status": "Pull complete", "id": "0123456789ab"}]
+        told.append({"error": "it is broken", "errorDetail": {"message": "it is broken"}})
+        self.answer(200, "".join(f"{json.dumps(line)}\r\n" for line in told).encode())
+
+    def answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def slow_daemon(tmp_path: Path) -> Iterator[str]:
+    class Server(socketserver.ThreadingUnixStreamServer):
+        daemon_threads = True
+
+    with Server(str(tmp_path / "daemon"), SlowDaemon) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        yield f"unix://{tmp_path}/daemon"
+        server.shutdown()
+        serving.join()
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_on_pull_is_told_by_the_thread_that_starts_and_not_after_the_start(slow_daemon: str, way: str) -> None:
+    told: list[tuple[PullProgress, int]] = []
+
+    def tell(progress: PullProgress) -> None:
+        told.append((progress, threading.get_ident()))
+
+    options: Options = {"image": "stockade-test/none:1", "daemon": slow_daemon, "on_pull": tell}
+    with pytest.raises(stockade.StartError, match="it is broken"):
+        if way == "sync":
+            sync.DockerCommandLineCodeExecutor(**options).start()
+        else:
+            asyncio.run(DockerCommandLineCodeExecutor(**options).start())
+    assert told[-1][0].layers_done == 1
+    assert told[-1][0].layers == 2
+    assert {thread for _, thread in told} == {threading.get_ident()}
+
+
+def test_an_error_in_on_pull_is_told_and_ends_nothing(slow_daemon: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    raised: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda hook: raised.append(hook.exc_value))
+
+    def fail(progress: PullProgress) -> None:
+        raise LookupError(progress.status)
+
+    executor = sync.DockerCommandLineCodeExecutor("stockade-test/none:1", daemon=slow_daemon, on_pull=fail)
+    with pytest.raises(stockade.StartError, match="it is broken"):
+        executor.start()
+    assert {type(error) for error in raised} == {LookupError}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -150,6 +151,13 @@ def decorated() -> int:
 def test_source_that_is_no_python_has_no_stubs() -> None:
     with pytest.raises(FunctionsError, match="failed to parse"):
         LocalCommandLineCodeExecutor(functions=["def f(:"]).format_functions_for_prompt()
+
+
+@pytest.mark.parametrize("source", ["x = 1", "", "# def f(): ..."])
+def test_source_that_defines_no_function_is_refused(source: str) -> None:
+    with pytest.raises(FunctionsError, match=re.escape(f"failed to use {source!r}: it defines no function")):
+        LocalCommandLineCodeExecutor(functions=[double, source])
+    LocalCommandLineCodeExecutor(functions=[f"{source}\nif True:\n    def f(): ..."])
 
 
 @pytest.mark.parametrize("name", ["json", "sys", "__main__"])

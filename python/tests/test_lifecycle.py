@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import gc
 import os
 import pickle
 import signal
@@ -102,6 +103,56 @@ def test_an_executor_works_in_one_event_loop_after_another_and_in_several() -> N
         thread.join()
     assert outputs == {number: f"{number}\n" * 20 for number in range(4)}
     asyncio.run(executor.stop())
+
+
+def test_no_descriptor_is_left_of_event_loops_that_have_ended() -> None:
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    async def wait_and_leave_some_that_wait() -> None:
+        await executor.execute_code_blocks(sh("true"))
+        waits.append(asyncio.ensure_future(executor.execute_code_blocks(sh("sleep 600"))))
+        await asyncio.sleep(0)
+
+    executor = LocalCommandLineCodeExecutor()
+    waits: list[asyncio.Future[object]] = []
+    asyncio.run(executor.start())
+    before = descriptors()
+    for _ in range(200):
+        asyncio.run(wait_and_leave_some_that_wait())
+        assert descriptors() <= before
+    assert all(wait.cancelled() for wait in waits)
+    asyncio.run(executor.stop())
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+def test_a_task_that_is_destroyed_while_it_waits_ends_its_run(mark: Mark, caplog: pytest.LogCaptureFixture) -> None:
+    executor = LocalCommandLineCodeExecutor(env=mark.env)
+    asyncio.run(executor.start())
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(executor.execute_code_blocks(sh("sleep 600")))
+    loop.run_until_complete(asyncio.sleep(0.01))
+    eventually("the run", mark.processes)
+    loop.close()
+    del task, loop
+    gc.collect()
+    assert "Task was destroyed but it is pending" in caplog.text
+    mark.gone()
+    assert asyncio.run(executor.execute_code_blocks(sh("echo on"))).output == "on\n"
+    asyncio.run(executor.stop())
+
+
+def test_an_event_loop_that_watches_no_descriptors_is_an_error_that_says_what_to_do() -> None:
+    class Blind(asyncio.SelectorEventLoop):
+        def add_reader(self, *_: object) -> None:
+            raise NotImplementedError
+
+    loop = Blind()
+    # It watches one of its own.
+    executor = LocalCommandLineCodeExecutor()
+    with pytest.raises(RuntimeError, match=r"Blind'> has no add_reader, which awaiting needs: use `stockade.sync`"):
+        loop.run_until_complete(executor.start())
+    loop.close()
 
 
 async def test_the_interpreter_goes_on_while_a_thread_waits() -> None:

@@ -52,7 +52,9 @@ async def test_streams_are_merged_where_that_is_asked_for() -> None:
 
 
 async def test_a_language_can_be_added() -> None:
-    shout = Language("shout", "txt", aliases=["loud"], comments=["#"], commands=[["no-such"], ["cat", "{file}"]])
+    shout = Language(
+        "shout", "txt", aliases=["loud"], comments=["#"], commands=[["no-such", "{file}"], ["cat", "{file}"]]
+    )
     async with LocalCommandLineCodeExecutor(languages=[shout]) as executor:
         result = await executor.execute_code_blocks([CodeBlock("# filename: a/b.txt\nHEY", "loud")])
         assert result.output == "# filename: a/b.txt\nHEY"

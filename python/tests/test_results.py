@@ -1,5 +1,6 @@
 """What comes back from blocks on this host."""
 
+import json
 import pickle
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from support import sh
 
 import stockade
-from stockade import BlockOutcome, CodeBlock, LocalCommandLineCodeExecutor, code_blocks
+from stockade import BlockOutcome, CodeBlock, LocalCommandLineCodeExecutor, Sandbox, code_blocks
 
 
 async def test_a_result_tells_how_each_block_ended_what_it_printed_and_which_files_it_made() -> None:
@@ -34,6 +35,30 @@ async def test_a_result_tells_how_each_block_ended_what_it_printed_and_which_fil
         assert first.duration > 0
         assert first.max_rss_bytes > 0
         assert (second.stdout, second.stderr, second.exit_code) == ("", "two\n", 3)
+
+
+async def test_a_result_can_be_had_as_what_json_takes() -> None:
+    async with LocalCommandLineCodeExecutor() as executor:
+        result = await executor.execute_code_blocks(sh("echo hello; touch made"))
+    plain = result.as_dict()
+    (block,) = plain["blocks"]
+    assert (plain["exit_code"], plain["code_file"]) == (0, str(result.code_file))
+    assert block["files"] == [{"path": "made", "size": 0, "mime": "application/octet-stream", "change": "created"}]
+    assert (block["stdout_bytes"], block["files_notice"]) == (b"hello\n", None)
+    assert list(block) == list(BlockOutcome.__match_args__)
+    json.dumps(plain, default=bytes.decode)
+
+
+async def test_files_that_are_not_copied_back_are_told_of() -> None:
+    async with LocalCommandLineCodeExecutor(sandbox=Sandbox(workspace_size=1 << 20)) as executor:
+        kept = (await executor.execute_code_blocks(sh("echo x >made"))).blocks[0]
+        assert (kept.files_notice, kept.files_truncated) == (None, False)
+        (executor.work_dir / "taken").mkdir()
+        lost = (await executor.execute_code_blocks(sh("echo x >taken"))).blocks[0]
+        assert lost.files_notice is not None
+        assert lost.files_notice.startswith("1 changed files were not copied back to the work_dir\n  taken: ")
+        assert lost.files_notice in lost.output
+        assert lost.files_truncated
 
 
 async def test_what_becomes_of_the_code_is_a_result_and_no_error() -> None:

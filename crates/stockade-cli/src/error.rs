@@ -22,19 +22,15 @@ pub(crate) fn exit_status(exit_code: i32) -> u8 {
 #[non_exhaustive]
 pub(crate) enum Error {
     /// An input that can't be read.
-    #[error("failed to read {}", path.display())]
+    #[error("failed to read {}: {source}", path.display())]
     Unreadable {
         /// As given.
         path: PathBuf,
-        #[source]
         source: io::Error,
     },
     /// Standard input can't be read.
-    #[error("failed to read stdin")]
-    UnreadableStdin {
-        #[source]
-        source: io::Error,
-    },
+    #[error("failed to read stdin: {source}")]
+    UnreadableStdin { source: io::Error },
     /// `-` was given more than once.
     #[error("`-` was given twice, but stdin can be read only once")]
     StdinTwice,
@@ -53,31 +49,21 @@ pub(crate) enum Error {
         notes: Vec<String>,
     },
     /// --confirm has nobody to ask.
-    #[error("failed to open a terminal for --confirm")]
-    NoTerminal {
-        #[source]
-        source: io::Error,
-    },
+    #[error("failed to open a terminal for --confirm: {source}")]
+    NoTerminal { source: io::Error },
     /// The terminal of --confirm went away.
-    #[error("failed to ask on the terminal")]
-    Terminal {
-        #[source]
-        source: io::Error,
-    },
+    #[error("failed to ask on the terminal: {source}")]
+    Terminal { source: io::Error },
     /// What the blocks print can't be passed on.
-    #[error("failed to write to {stream}")]
+    #[error("failed to write to {stream}: {source}")]
     Unwritable {
         /// `stdout` or `stderr`.
         stream: &'static str,
-        #[source]
         source: io::Error,
     },
     /// The command's own threads can't be started.
-    #[error("failed to start the threads of this command")]
-    Threads {
-        #[source]
-        source: io::Error,
-    },
+    #[error("failed to start the threads of this command: {source}")]
+    Threads { source: io::Error },
     /// A signal came before the first block.
     #[error("cancelled before the first block was run")]
     Cancelled,
@@ -182,19 +168,12 @@ impl Error {
         matches!(self, Error::Unwritable { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// The whole chain: what was tried, and why it failed.
+    /// What was tried, and all that it failed for.
     pub(crate) fn message(&self) -> String {
-        let mut message = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            let text = error.to_string();
-            // Some errors repeat their source in their own text.
-            if !message.contains(&text) {
-                message = format!("{message}: {text}");
-            }
-            cause = error.source();
+        match self {
+            Error::Stockade(error) => error.message(),
+            error => error.to_string(),
         }
-        message
     }
 }
 

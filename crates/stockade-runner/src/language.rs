@@ -66,7 +66,8 @@ impl Language {
     }
 
     /// Adds a command, to be taken when the programs of those added before it are missing. In its arguments
-    /// `{file}` stands for the block's file; with `{binary}` it is a compiler, and what it makes is run.
+    /// `{file}` stands for the block's file, and must be there; with `{binary}` it is a compiler, and what it makes is
+    /// run.
     #[must_use]
     pub fn command<A: Into<String>>(
         self,

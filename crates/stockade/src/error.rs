@@ -230,6 +230,21 @@ impl Error {
         }
     }
 
+    /// What failed and all that caused it, in one sentence.
+    ///
+    /// ```
+    /// use std::io;
+    /// use stockade::Error;
+    ///
+    /// let source = io::Error::from(io::ErrorKind::OutOfMemory).into();
+    /// let error = Error::RunnerStart { doing: "read its image".to_owned(), source };
+    /// assert_eq!(error.to_string(), "failed to start the runner: read its image");
+    /// assert_eq!(error.message(), "failed to start the runner: read its image: out of memory");
+    /// ```
+    pub fn message(&self) -> String {
+        chain(self)
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {

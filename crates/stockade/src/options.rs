@@ -7,7 +7,7 @@ use serde_bytes::ByteBuf;
 use stockade_runner::wire::message::SessionSpec;
 
 use crate::{
-    Functions, Language,
+    Command, Functions, Language,
     error::{Error, Result},
     hint::Hints,
     preload,
@@ -61,6 +61,7 @@ impl SessionOptions {
         check_variables(&self.env)?;
         self.functions.as_ref().map_or(Ok(()), Functions::check)?;
         preload::check(&self.preload)?;
+        self.languages.iter().try_for_each(check_language)?;
         if self.spares > MAX_SPARES {
             let why = format!("must be at most {MAX_SPARES}");
             return Err(Error::InvalidOption { option: "spares", why });
@@ -222,6 +223,18 @@ pub(crate) fn check_variables(variables: &[(ByteBuf, ByteBuf)]) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a command that is not told which file is the block's: it would run nothing of the block, which has no other
+/// way to it.
+fn check_language(language: &Language) -> Result<()> {
+    let runs_nothing = |command: &&Command| !command.args.iter().any(|arg| arg.contains("{file}"));
+    let Some(command) = language.commands.iter().find(runs_nothing) else { return Ok(()) };
+    let why = format!(
+        "has the language {} whose command `{}` has no `{{file}}` among its arguments, for which the block's file is put",
+        language.name, command.program
+    );
+    Err(Error::InvalidOption { option: "languages", why })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,6 +252,16 @@ mod tests {
         let check = |spares| SessionOptions { spares, ..SessionOptions::new(true) }.check();
         assert!(check(MAX_SPARES + 1).is_err());
         assert!(check(MAX_SPARES).is_ok() && check(0).is_ok());
+    }
+
+    #[test]
+    fn a_language_whose_command_is_not_told_the_file_is_refused() {
+        let check = |language: Language| check_language(&language).map_err(|error| error.to_string());
+        let upper = Language::new("upper", "up").command("cat", ["{file}"]).command("tr", ["a-z", "A-Z"]);
+        assert!(check(upper).is_err_and(|why| why.contains("`tr` has no `{file}`")));
+        assert!(check(Language::new("notes", "txt")).is_ok());
+        let compiled = Command::new("cc", ["-o", "{binary}", "--source={file}"]);
+        assert!(check(Language::new("c", "c").add_command(compiled)).is_ok());
     }
 
     #[test]

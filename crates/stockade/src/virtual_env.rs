@@ -13,11 +13,14 @@ use std::{
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use serde_bytes::ByteBuf;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     CodeBlock, Session,
     call::bytes,
     error::{Error, Result},
+    io_thread,
 };
 
 /// How long making one may take; pip may come over the network.
@@ -28,7 +31,7 @@ const TIME_TO_MAKE: Duration = Duration::from_secs(10 * 60);
 /// brings its own. PATH may have no more than an interpreter, and that is looked for nowhere else.
 const MAKE: &str = r#"
 usual() { PATH="$PATH:/usr/bin:/bin" "$@"; }
-refuse() { echo "$1"; exit 1; }
+refuse() { echo "$1"; exit 2; }
 make() {
     python=$(command -v python3 || command -v python)
     if command -v uv >/dev/null; then
@@ -59,6 +62,8 @@ exit 1
 /// What to do when that fails.
 const INSTALL: &str = "install uv or Python's venv module (on Debian: `apt-get install python3-venv`), or name an existing \
                        virtual environment";
+/// What to do about what is there and can't be used.
+const ANOTHER: &str = "name another folder, or remove what is there";
 
 /// Where programs are looked for when nothing says so.
 pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -138,7 +143,10 @@ async fn lock(root: Option<&Path>, folder: Option<&Path>) -> io::Result<File> {
         };
         let _ = done.send(lock());
     })?;
-    match tokio::time::timeout(TIME_TO_MAKE, locked).await {
+    // On our runtime: the caller's may have no timers, or be no tokio runtime at all.
+    let io = io_thread::handle()?;
+    let waiting = AbortOnDropHandle::new(io.spawn(async { timeout(TIME_TO_MAKE, locked).await }));
+    match waiting.await? {
         Ok(locked) => {
             locked.unwrap_or_else(|_| Err(io::Error::other("the thread that waits for the lock is gone")))
         }
@@ -154,5 +162,7 @@ async fn make(session: &Session, directory: &Path) -> Result<()> {
     if made.exit_code == 0 && is_made(directory) {
         return Ok(());
     }
-    Err(refused(directory, made.output.trim_end().to_owned(), INSTALL.to_owned()))
+    // What is there is no fault of what would make it.
+    let hint = if made.exit_code == 2 { ANOTHER } else { INSTALL };
+    Err(refused(directory, made.output.trim_end().to_owned(), hint.to_owned()))
 }

@@ -93,7 +93,7 @@ class SharedExecutor(CodeExecutor):
         self._session: Session | None = None
         self._is_started = False
         # Refuses what can't be used, before anything is made.
-        self._make(work_dir)
+        self._make(_literal(work_dir))
         if work_dir is not None:
             self._work_dir = Path(work_dir)
             if self._work_dir.resolve() == Path.cwd():
@@ -175,7 +175,7 @@ class SharedExecutor(CodeExecutor):
 
     async def _start(self, cancellation_token: CancellationToken | None = None) -> None:
         if self._session is None:
-            self._session = self._make(self._directory_of_session())
+            self._session = self._make(_literal(self._directory_of_session()))
         # Whoever else comes meanwhile waits for the same.
         starting = asyncio.ensure_future(self._session.start())
         if cancellation_token is not None and self._options["functions"]:
@@ -216,6 +216,11 @@ class SharedExecutor(CodeExecutor):
         session, self._session, self._is_started = self._session, None, False
         if session is not None:
             await session.stop()
+
+
+def _literal(path: Path | str | None) -> Path | str | None:
+    """A path that says where it is: to AutoGen `~` is a name like any other, which Stockade refuses."""
+    return Path(path).absolute() if isinstance(path, str | Path) else path
 
 
 def dumped(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -210,7 +210,7 @@ impl Sandbox {
             }
             () if pids.is_some_and(|count| count < LEAST_PIDS) => invalid("pids_limit", "must be at least 8"),
             () if cpus.is_some_and(|cpus| !(0.01..=1e6).contains(&cpus)) => {
-                invalid("cpus", "must be at least 0.01")
+                invalid("cpus", "must be at least 0.01 and at most a million")
             }
             () if cpu_time.is_some_and(|time| time.is_zero()) => {
                 invalid("cpu_time", "must be more than nothing")

@@ -2,7 +2,7 @@
 //! forgotten disturbs them.
 
 use std::{
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
@@ -43,6 +43,15 @@ fn any_executor_of_futures_will_do() {
         assert!(!session.languages().await.expect("it answers").is_empty());
         session.stop().await.expect("it stops");
     });
+}
+
+#[test]
+fn any_executor_will_do_for_a_virtual_environment_and_for_what_is_wrong_with_it() {
+    let parent = tempfile::tempdir().expect("a directory can be made");
+    fs::write(parent.path().join("notes.txt"), "mine").expect("it is written");
+    let executor = builder().virtual_env(parent.path()).build().expect("the options are valid");
+    let error = pollster::block_on(executor.start()).expect_err("it is no environment");
+    assert!(error.to_string().contains("neither a virtual environment nor an empty directory"), "{error}");
 }
 
 /// Blocks the thread until a file is there.

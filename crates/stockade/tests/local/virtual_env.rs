@@ -104,6 +104,7 @@ async fn a_directory_that_is_no_environment_is_refused_and_left_alone() {
     let executor = builder().virtual_env(directory.path()).build().expect("the options are valid");
     let error = executor.start().await.expect_err("it is no environment");
     assert!(matches!(error, Error::VirtualEnv { .. }), "{error:?}");
+    assert_eq!(error.hint().as_deref(), Some("name another folder, or remove what is there"));
     assert_eq!(fs::read_to_string(directory.path().join("notes.txt")).expect("it is there"), "mine");
 }
 

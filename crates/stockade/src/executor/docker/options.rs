@@ -348,7 +348,7 @@ impl Options {
             return invalid("memory", "must be at least 6 MiB");
         }
         if self.cpus.is_some_and(|cpus| !(0.01..=100_000.0).contains(&cpus)) {
-            return invalid("cpus", "must be at least 0.01");
+            return invalid("cpus", "must be at least 0.01 and at most 100000");
         }
         check_pids_limit(self.pids_limit)?;
         if self.shm_size.is_some_and(|bytes| bytes == 0 || bytes > i64::MAX as u64) {

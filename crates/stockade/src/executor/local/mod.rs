@@ -20,6 +20,7 @@ use std::{
 
 use serde_bytes::ByteBuf;
 use stockade_runner::wire::message::{Refusal, SessionSpec};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use self::runner::{Launch, Runner};
@@ -304,12 +305,16 @@ async fn connect(
     let spec =
         SessionSpec { remove_workspace: work_dir.temporary.is_some(), ..options.session.spec(workspace) };
     let doomed = transport.doomed.clone();
-    match Client::start(transport, io, set(spec)).await {
+    match Client::start(transport, io.clone(), set(spec)).await {
         Ok(client) => Ok((client, ended)),
         Err(error) => {
-            if tokio::time::timeout(TIME_TO_END, ended.cancelled()).await.is_err() {
-                doomed.cancel();
-            }
+            // On our runtime: the caller's may have no timers, or be no tokio runtime at all.
+            let end = io.spawn(async move {
+                if timeout(TIME_TO_END, ended.cancelled()).await.is_err() {
+                    doomed.cancel();
+                }
+            });
+            let _ = end.await;
             Err(ConnectError::Start(error))
         }
     }

@@ -80,12 +80,12 @@ async fn a_language_can_be_added(place: &dyn Place) {
     let language = Language::new("Upper", ".up")
         .alias("UP")
         .comment("%")
-        .command("tr", ["a-z", "A-Z"])
+        .command("wc", ["-c", "{file}"])
         .add_command(stockade::Command::new("cat", ["{file}"]));
     let session = with_language(place, language).await;
-    // It reads nothing, for stdin is empty and its command does not mention the file.
     let named = outcome(&session, CodeBlock::new("up", "% filename: x/y.up\ntext")).await;
-    assert_eq!((named.exit_code, named.language.as_str(), named.output.is_empty()), (0, "upper", true));
+    assert_eq!((named.exit_code, named.language.as_str()), (0, "upper"));
+    assert!(named.output.text().trim_start().starts_with("23 "), "{}", named.output.text());
     assert!(named.code_file.is_some_and(|file| file.ends_with("x/y.up")));
     let generated = outcome(&session, CodeBlock::new("upper", "text")).await;
     assert!(generated.code_file.is_some_and(|file| file.extension().is_some_and(|ending| ending == "up")));
