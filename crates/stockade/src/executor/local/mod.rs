@@ -23,7 +23,7 @@ use stockade_runner::wire::message::{Refusal, SessionSpec};
 use tokio_util::sync::CancellationToken;
 
 use self::runner::{Launch, Runner};
-use super::{BoxFuture, CodeExecutor, work_dir::WorkDir};
+use super::{BoxFuture, CodeExecutor, shared_work_dir, work_dir::WorkDir};
 use crate::{
     Languages, Sandbox, Session,
     client::{Client, StartError},
@@ -352,6 +352,10 @@ impl ConnectError {
 impl CodeExecutor for LocalCommandLineCodeExecutor {
     fn start(&self) -> BoxFuture<'_, Result<Session>> {
         Box::pin(self.start())
+    }
+
+    fn check_for_pool(&self) -> Result<()> {
+        self.options.work_dir.as_ref().map_or(Ok(()), |_| shared_work_dir())
     }
 }
 
