@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! executor    an executor, a call of it, and the events of a call
+//! pool        sessions of an executor that are started ahead
 //! options     what Python says, as the library's builders take it
 //! answers     what the library says, as the package's classes
 //! errors      what failed, as the package's exceptions
@@ -13,6 +14,7 @@ mod answers;
 mod errors;
 mod executor;
 mod options;
+mod pool;
 mod runtime;
 
 use pyo3::prelude::*;
@@ -22,6 +24,8 @@ use pyo3::prelude::*;
 mod _native {
     #[pymodule_export]
     use super::executor::{Call, CancellationToken, Events, Executor};
+    #[pymodule_export]
+    use super::pool::Pool;
     #[pymodule_export]
     use super::runtime::{Pending, at_exit};
 

@@ -14,8 +14,8 @@ use pyo3::{
 };
 use stockade::{
     BoxFuture, CodeBlock, CodeExecutor, DockerCommandLineCodeExecutor, DockerCommandLineCodeExecutorBuilder,
-    Functions, Language, LocalCommandLineCodeExecutor, ParseOptionError, PullProgress, Sandbox,
-    SandboxNetwork, Session, WorkspaceMode,
+    Functions, Language, LocalCommandLineCodeExecutor, ParseOptionError, Pool, PoolBuilder, PullProgress,
+    Sandbox, SandboxNetwork, Session, WorkspaceMode,
 };
 use tokio::runtime::Handle;
 
@@ -418,6 +418,25 @@ impl CodeExecutor for Docker {
         }
         Box::pin(async move { builder.build()?.start().await })
     }
+
+    fn check_for_pool(&self) -> stockade::Result<()> {
+        self.builder.clone().build()?.check_for_pool()
+    }
+}
+
+/// A pool by its options.
+pub(crate) fn pool(mut builder: PoolBuilder, options: &Options<'_>) -> PyResult<Pool> {
+    set!(builder, options, { min_idle: usize, max_total: usize, });
+    if let Some(Seconds(timeout)) = options.get("acquire_timeout")? {
+        builder = builder.acquire_timeout(timeout);
+    }
+    if let Some(Seconds(time)) = options.get("max_idle_time")? {
+        builder = builder.max_idle_time(time);
+    }
+    if let Some(Seconds(time)) = options.get("max_lifetime")? {
+        builder = builder.max_lifetime(time);
+    }
+    builder.build().map_err(|error| errors::to_python(options.values.py(), &error))
 }
 
 /// Tells Python how a pull goes, on the thread that tells it all else: the library's must not wait for the interpreter.
