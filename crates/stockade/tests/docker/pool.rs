@@ -72,8 +72,7 @@ async fn a_session_gets_its_work_dir_when_it_is_acquired_or_is_told_why_not() {
     session.stop().await.expect("it stops");
     patiently("the end of the pool", pool.close(LONG)).await;
 
-    let shares =
-        label.on(builder().expect("there is one").image(image_of("BUSYBOX")).workspace(WorkspaceMode::Bind));
+    let shares = small(&label).expect("there is a daemon").workspace(WorkspaceMode::Bind);
     let shares = Pool::builder(shares.build().expect("valid")).build().expect("valid");
     let error = shares.acquire().work_dir(folder.path()).await.expect_err("it would have to be mounted");
     assert!(matches!(&error, Error::WorkDir { .. }), "{error:?}");
