@@ -9,8 +9,10 @@ use std::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
+use futures_util::FutureExt;
 use pyo3::{exceptions::PyRuntimeError, prelude::*, types::PyDict};
 use stockade::{Acquire, BoxFuture, CodeExecutor, Error, Session};
 use tokio::runtime::Handle;
@@ -51,6 +53,17 @@ impl Pool {
         let pool = self.current().ok_or_else(|| errors::pool_of_another_process(py))?;
         self.used.store(true, Ordering::Relaxed);
         Ok(pool)
+    }
+}
+
+/// Sessions that are in use are their holders', who have a copy of the pool: its idle ones end now.
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if self.open() {
+            let pool = stockade::Pool::clone(&lock(&self.current));
+            // Closed is what it is from the first step on.
+            let _ = pool.close(Duration::MAX).now_or_never();
+        }
     }
 }
 

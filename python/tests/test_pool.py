@@ -199,6 +199,17 @@ def test_a_pool_that_nobody_holds_ends_with_a_warning() -> None:
     gc.collect()
 
 
+def test_a_session_goes_on_when_nobody_holds_its_pool() -> None:
+    pool = sync.Pool(LocalCommandLineCodeExecutor())
+    session = pool.acquire()
+    with pytest.warns(ResourceWarning, match="was not closed"):
+        del pool
+        gc.collect()
+    assert session.execute_code_blocks(sh("echo on")).output == "on\n"
+    with pytest.raises(stockade.PoolClosedError):
+        session.restart()
+
+
 async def test_a_session_that_nobody_holds_ends_with_a_warning() -> None:
     async with Pool(LocalCommandLineCodeExecutor()) as pool:
         session = await pool.acquire()

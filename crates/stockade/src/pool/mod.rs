@@ -145,10 +145,14 @@ impl Pool {
 
     /// Gives no session out any more, ends those that are idle, and waits for those that are in use or being started.
     /// What is not over by `grace` is ended: calls under way end as cancelled. Returns when all of it has ended, some
-    /// 20 s after `grace` at the latest. Acquires that wait get [`Error::PoolClosed`] at once.
+    /// 20 s after `grace` at the latest. Acquires that wait get [`Error::PoolClosed`] at once. A future that is dropped
+    /// has closed the pool all the same, and ends nothing that is in use.
     pub async fn close(&self, grace: Duration) {
         let core = self.core();
         core.close();
+        if core.drained.is_cancelled() {
+            return;
+        }
         let Ok(io) = core.io() else { return };
         let timer = |time| timer(io, time);
         tokio::select! {

@@ -119,6 +119,7 @@ impl<S> State<S> {
         if self.is_closed {
             return 0;
         }
+        self.filling.retain(|teller| !teller.is_closed());
         let is_paused = self.filling.is_empty() && self.paused_until.is_some_and(|until| now < until);
         let for_idle = if is_paused { 0 } else { self.limits.min_idle };
         let wanted = (self.waiting.len() + for_idle).saturating_sub(self.idle.len() + self.starting);
@@ -147,7 +148,7 @@ impl<S> State<S> {
         while self.waiting.len() > self.starting
             && let Some(waiter) = self.waiting.pop_front()
         {
-            match waiter.taker.send(untold.map(|never| never)) {
+            match waiter.taker.send(untold) {
                 Ok(()) => return,
                 Err(back) => untold = back,
             }
@@ -177,6 +178,7 @@ impl<S> State<S> {
             match waiter.taker.send(Ok(handed)) {
                 Ok(()) => {
                     self.in_use.insert(number);
+                    self.tell_if_full();
                     return None;
                 }
                 Err(Ok(back)) => handed = back,

@@ -196,6 +196,23 @@ fn a_pool_is_full_when_those_in_use_leave_no_more_room() {
     books.start(now, &["a", "b"]);
     books.take_any().unwrap();
     books.wait_until_full().try_recv().expect("it was told").expect("there is no room");
+    // Also when the last room is taken by those who wait.
+    let mut books = State::new(books.limits);
+    let (_first, _second) = (books.wait(), books.wait());
+    let mut full = books.wait_until_full();
+    books.start(now, &["a", "b"]);
+    full.try_recv().expect("it was told").expect("there is no room");
+}
+
+#[test]
+fn who_waits_no_more_for_a_full_pool_ends_no_pause() {
+    let (mut books, now) = (books(1, 2), Instant::now());
+    assert_eq!(books.to_start(now), 1);
+    books.failed(refusal(), now);
+    drop(books.wait_until_full());
+    assert_eq!(books.to_start(now), 0);
+    let _waits = books.wait_until_full();
+    assert_eq!(books.to_start(now), 1);
 }
 
 #[test]
