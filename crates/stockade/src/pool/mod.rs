@@ -264,7 +264,7 @@ impl Core {
             if state.is_closed() {
                 return Err(Error::PoolClosed);
             }
-            match state.take(Session::is_well) {
+            match state.take(Instant::now(), Session::is_well) {
                 Some(handed) => Ok(handed),
                 None => {
                     let (ticket, taken) = state.wait();

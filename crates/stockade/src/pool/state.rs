@@ -12,6 +12,8 @@ use tokio::{sync::oneshot, time::Instant};
 use super::metrics::{PoolCounts, PoolMetrics};
 use crate::error::{Error, Result};
 
+/// How long the refill leaves the machine to whoever has just acquired a session: a start would slow his first block.
+const BREATH: Duration = Duration::from_millis(25);
 /// How long the refill pauses after a start that failed. The pause doubles with each that follows.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -54,7 +56,7 @@ pub(super) struct State<S> {
     starting: usize,
     /// Idle sessions that were dropped and whose places are not gone.
     ending: usize,
-    /// Starts in a row that failed, and until when the refill pauses for that.
+    /// Starts in a row that failed, and until when the refill pauses, for that or to leave the machine to somebody.
     failures: u32,
     paused_until: Option<Instant>,
     is_closed: bool,
@@ -81,9 +83,11 @@ impl<S> State<S> {
     }
 
     /// An idle session that is well. Those that are not are given up.
-    pub(super) fn take(&mut self, is_well: impl Fn(&S) -> bool) -> Option<Handed<S>> {
+    pub(super) fn take(&mut self, now: Instant, is_well: impl Fn(&S) -> bool) -> Option<Handed<S>> {
         while let Some(oldest) = self.idle.pop_front() {
             if is_well(&oldest.session) {
+                // A pause is not made longer, or those who come one after another would keep the pool empty.
+                self.paused_until.get_or_insert(now + BREATH);
                 self.in_use.insert(oldest.number);
                 return Some(oldest);
             }
@@ -131,7 +135,9 @@ impl<S> State<S> {
     /// A start gave a session. The number is its own from now on; a session that nobody wants any more comes back.
     pub(super) fn started(&mut self, session: S, took: Duration, now: Instant) -> (u64, Option<S>) {
         self.starting -= 1;
-        (self.failures, self.paused_until) = (0, None);
+        if self.failures > 0 {
+            (self.failures, self.paused_until) = (0, None);
+        }
         self.counts.started += 1;
         self.counts.start_time.add(took);
         let number = self.number();

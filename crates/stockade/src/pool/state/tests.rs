@@ -28,8 +28,12 @@ impl Books {
         number
     }
 
+    /// Takes one, and lets the breath pass.
     fn take_any(&mut self) -> Option<Handed<&'static str>> {
-        self.take(|_| true)
+        let now = Instant::now();
+        let taken = self.take(now, |_| true);
+        self.end_pause(now + BREATH);
+        taken
     }
 
     /// idle, in use, starting, ending, waiting
@@ -52,6 +56,21 @@ fn as_many_are_started_as_are_to_be_idle_and_each_that_is_taken_is_followed_by_a
     assert_eq!(taken.session, "a", "the oldest");
     books.start(now, &["c"]);
     assert_eq!(books.numbers(), [2, 1, 0, 0, 0]);
+}
+
+#[test]
+fn the_refill_leaves_the_machine_to_the_first_block_and_not_to_those_that_follow() {
+    let (mut books, now) = (books(2, 10), Instant::now());
+    books.start(now, &["a", "b"]);
+    books.take(now, |_| true).unwrap();
+    assert_eq!((books.to_start(now), books.next_due()), (0, Some(now + BREATH)));
+    books.take(now + BREATH / 2, |_| true).unwrap();
+    assert_eq!(books.next_due(), Some(now + BREATH));
+    let (_, mut waiting) = books.wait();
+    books.start(now + BREATH / 2, &["c"]);
+    assert_eq!(name_of(&mut waiting), "c", "who waits does not wait for that");
+    books.end_pause(now + BREATH);
+    books.start(now + BREATH, &["d", "e"]);
 }
 
 #[test]
@@ -142,7 +161,7 @@ fn a_session_that_ends_or_breaks_while_it_is_idle_is_replaced() {
     books.ended(numbers[0]);
     assert_eq!(books.failed_while_idle(numbers[1]), Some("breaks"));
     assert_eq!(books.numbers(), [1, 0, 0, 1, 0]);
-    assert!(books.take(|name| *name != "was seen too late").is_none());
+    assert!(books.take(now, |name| *name != "was seen too late").is_none());
     assert_eq!(books.numbers(), [0, 0, 0, 2, 0]);
     books.start(now, &["a", "b", "c"]);
     numbers[1..].iter().for_each(|number| books.ended(*number));
