@@ -387,7 +387,7 @@ class PoolTemplate:
             max_lifetime=max_lifetime,
         )
         self._executor = executor
-        self._native = Pool(executor._native, options)
+        self._native = Pool(executor._native, options)  # pyright: ignore[reportPrivateUsage]
 
     @property
     def metrics(self) -> PoolMetrics:
@@ -397,7 +397,7 @@ class PoolTemplate:
         told: dict[str, Any] = json.loads(self._native.metrics)
         for name in ("start_time", "wait_time"):
             milliseconds = told[name]
-            told[name] = PoolTimes(*(milliseconds[f"{field}_ms"] / 1000 for field in PoolTimes._fields))
+            told[name] = PoolTimes(*(milliseconds[f"{field}_ms"] / 1000 for field in ("last", "longest", "total")))
         return PoolMetrics(**told)
 
     def __reduce__(self) -> NoReturn:

@@ -57,7 +57,7 @@ async def test_a_session_has_all_that_an_executor_has() -> None:
 async def test_an_exhausted_pool_says_so_in_time_and_serves_in_order() -> None:
     async with Pool(LocalCommandLineCodeExecutor(), max_total=1, acquire_timeout=60) as pool:
         held = await pool.acquire()
-        with pytest.raises(TimeoutError, match="of at most 1 .*1 are in use") as raised:
+        with pytest.raises(TimeoutError, match=r"of at most 1 .*1 are in use") as raised:
             await pool.acquire(timeout=0.01)
         assert isinstance(raised.value, stockade.PoolExhaustedError)
         assert raised.value.kind == "pool_exhausted"
@@ -123,13 +123,16 @@ async def test_a_work_dir_of_ones_own_is_copied_or_refused(tmp_path: Path) -> No
 
 
 async def test_sessions_of_a_container_pool_are_warm(docker: dict[str, str], tmp_path: Path) -> None:
-    executor = stockade.DockerCommandLineCodeExecutor(workspace="copy", **docker)
+    executor = stockade.DockerCommandLineCodeExecutor(docker["image"], daemon=docker["daemon"], workspace="copy")
     (tmp_path / "given.txt").write_text("given\n")
-    async with Pool(executor, min_idle=2, max_total=3) as pool:
-        async with pool.acquire(timeout=0, work_dir=tmp_path) as first, pool.acquire(timeout=0) as second:
-            assert (await first.execute_code_blocks(sh("cat given.txt"))).output == "given\n"
-            assert (await second.execute_code_blocks(sh(FRESH))).output == "fresh\n"
-            assert first.info["container"]["id"] != second.info["container"]["id"]
+    async with (
+        Pool(executor, min_idle=2, max_total=3) as pool,
+        pool.acquire(timeout=0, work_dir=tmp_path) as first,
+        pool.acquire(timeout=0) as second,
+    ):
+        assert (await first.execute_code_blocks(sh("cat given.txt"))).output == "given\n"
+        assert (await second.execute_code_blocks(sh(FRESH))).output == "fresh\n"
+        assert first.info["container"]["id"] != second.info["container"]["id"]
 
 
 def test_it_works_without_await_and_from_many_threads() -> None:
@@ -165,7 +168,7 @@ def test_it_works_without_await_and_from_many_threads() -> None:
 )
 def test_options_that_no_pool_can_have_are_refused(options: dict[str, int], name: str) -> None:
     with pytest.raises(stockade.InvalidOptionError, match=name):
-        Pool(LocalCommandLineCodeExecutor(), **options)  # type: ignore[arg-type]
+        Pool(LocalCommandLineCodeExecutor(), **options)
 
 
 def test_what_is_no_template_of_many_sessions_is_refused(tmp_path: Path) -> None:

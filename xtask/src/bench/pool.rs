@@ -8,26 +8,28 @@ use stockade::{CodeBlock, CodeExecutor, LocalCommandLineCodeExecutor, Pool, Sess
 use crate::{
     docker::{self, where_there_is_a_daemon},
     procfs,
-    statistics::{by_turns, median, time},
+    statistics::{by_turns_of, median, time},
     table::{Row, format_mebibytes, format_time},
     workbench::{Result, Workbench},
 };
 
+/// Sessions of one kind in a row: the daemon works on after a container is gone.
+const TURN: usize = 5;
 /// How long nothing may be in use, or be started, before a pool is taken not to come to rest.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn local(workbench: &Workbench) -> Result<Vec<Row>> {
     let plain = LocalCommandLineCodeExecutor::builder().no_sandbox().build()?;
     let sandboxed = LocalCommandLineCodeExecutor::builder().build()?;
-    let mut rows = vec![first_block(workbench, "", plain, 100)?];
-    rows.push(first_block(workbench, "Sandbox: ", sandboxed, 40)?);
+    let mut rows = vec![first_block(workbench, "", plain, 20)?];
+    rows.push(first_block(workbench, "Sandbox: ", sandboxed, 8)?);
     Ok(rows)
 }
 
 pub(crate) fn in_docker(workbench: &Workbench) -> Result<Vec<Row>> {
     where_there_is_a_daemon(workbench, "Docker: a pool", || {
         let executor = docker::executor()?;
-        let row = first_block(workbench, "Docker: ", executor.clone(), 20)?;
+        let row = first_block(workbench, "Docker: ", executor.clone(), 4)?;
         let mut runs = Vec::new();
         for _ in 0..workbench.count(10, 3) {
             runs.push(time(|| {
@@ -50,8 +52,9 @@ fn first_block(
 ) -> Result<Row> {
     let pool = Pool::builder(executor.clone()).min_idle(1).max_total(2).build()?;
     let block = CodeBlock::new("sh", "true");
-    let pair = by_turns(
-        workbench.count(rounds, 5),
+    let pair = by_turns_of(
+        TURN,
+        workbench.count(rounds, 1),
         || {
             at_rest(workbench, &pool)?;
             measured(workbench, &block, || Ok(workbench.wait(pool.acquire().into_future())?))

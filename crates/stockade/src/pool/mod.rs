@@ -300,7 +300,7 @@ impl Core {
             let mut state = self.state();
             let expired = state.expire(now);
             state.end_pause(now);
-            (expired, state.to_start(now), state.next_due())
+            (expired, state.begin_starts(now), state.next_due())
         };
         drop(expired);
         (0..count).for_each(|_| self.start(io));

@@ -119,7 +119,7 @@ impl<S> State<S> {
     }
 
     /// How many sessions are to be started now. They count as being started from here on.
-    pub(super) fn to_start(&mut self, now: Instant) -> usize {
+    pub(super) fn begin_starts(&mut self, now: Instant) -> usize {
         if self.is_closed {
             return 0;
         }

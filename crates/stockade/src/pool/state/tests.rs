@@ -18,7 +18,7 @@ fn refusal() -> Error {
 impl Books {
     /// Starts what is to be started, with these names.
     fn start(&mut self, now: Instant, names: &[&'static str]) -> Vec<u64> {
-        assert_eq!(self.to_start(now), names.len());
+        assert_eq!(self.begin_starts(now), names.len());
         names.iter().map(|name| self.begun(now, name)).collect()
     }
 
@@ -51,7 +51,7 @@ fn name_of(taken: &mut oneshot::Receiver<Result<Handed<&'static str>>>) -> &'sta
 fn as_many_are_started_as_are_to_be_idle_and_each_that_is_taken_is_followed_by_another() {
     let (mut books, now) = (books(2, 4), Instant::now());
     books.start(now, &["a", "b"]);
-    assert_eq!(books.to_start(now), 0);
+    assert_eq!(books.begin_starts(now), 0);
     let taken = books.take_any().unwrap();
     assert_eq!(taken.session, "a", "the oldest");
     books.start(now, &["c"]);
@@ -63,7 +63,7 @@ fn the_refill_leaves_the_machine_to_the_first_block_and_not_to_those_that_follow
     let (mut books, now) = (books(2, 10), Instant::now());
     books.start(now, &["a", "b"]);
     books.take(now, |_| true).unwrap();
-    assert_eq!((books.to_start(now), books.next_due()), (0, Some(now + BREATH)));
+    assert_eq!((books.begin_starts(now), books.next_due()), (0, Some(now + BREATH)));
     books.take(now + BREATH / 2, |_| true).unwrap();
     assert_eq!(books.next_due(), Some(now + BREATH));
     let (_, mut waiting) = books.wait();
@@ -81,7 +81,7 @@ fn there_are_never_more_than_the_most_and_a_place_is_free_only_when_it_is_gone()
     books.start(now, &["b"]);
     books.take_any().unwrap();
     let (_, mut waiting) = books.wait();
-    assert_eq!(books.to_start(now), 0, "two are in use");
+    assert_eq!(books.begin_starts(now), 0, "two are in use");
     books.ended(first.number);
     books.start(now, &["c"]);
     assert_eq!(name_of(&mut waiting), "c");
@@ -92,7 +92,7 @@ fn there_are_never_more_than_the_most_and_a_place_is_free_only_when_it_is_gone()
 fn who_came_first_is_served_first_and_who_left_is_passed_over() {
     let (mut books, now) = (books(0, 10), Instant::now());
     let mut places: Vec<_> = (0..4).map(|_| books.wait()).collect();
-    assert_eq!(books.to_start(now), 4);
+    assert_eq!(books.begin_starts(now), 4);
     // One says so, one is just gone.
     let (ticket, _) = places.remove(1);
     books.leave(ticket);
@@ -123,9 +123,9 @@ fn a_session_that_comes_back_unused_is_the_next_waiters_or_idle_as_old_as_it_was
 #[test]
 fn a_failed_start_is_told_to_whoever_waits_longest_unless_another_is_on_its_way_for_him() {
     let (mut books, now) = (books(1, 10), Instant::now());
-    assert_eq!(books.to_start(now), 1);
+    assert_eq!(books.begin_starts(now), 1);
     let (_, mut waiting) = books.wait();
-    assert_eq!(books.to_start(now), 1, "one for him and one to be idle");
+    assert_eq!(books.begin_starts(now), 1, "one for him and one to be idle");
     books.failed(refusal(), now);
     waiting.try_recv().expect_err("there is hope");
     books.failed(refusal(), now);
@@ -138,13 +138,13 @@ fn a_failed_start_is_told_to_whoever_waits_longest_unless_another_is_on_its_way_
 fn the_refill_pauses_after_failures_and_longer_each_time_while_who_waits_is_served_at_once() {
     let (mut books, mut now) = (books(1, 10), Instant::now());
     for pause in [100, 200, 400] {
-        assert_eq!(books.to_start(now), 1);
+        assert_eq!(books.begin_starts(now), 1);
         books.failed(refusal(), now);
-        assert_eq!(books.to_start(now), 0);
+        assert_eq!(books.begin_starts(now), 0);
         assert_eq!(books.next_due(), Some(now + Duration::from_millis(pause)));
         now = books.next_due().unwrap();
     }
-    assert_eq!(books.to_start(now), 1);
+    assert_eq!(books.begin_starts(now), 1);
     books.failed(refusal(), now);
     let (_, mut waiting) = books.wait();
     books.start(now, &["a"]);
@@ -201,7 +201,7 @@ fn who_waits_for_a_full_pool_is_told_when_it_is_full_or_why_not() {
     books.wait_until_full().try_recv().expect("it was told").expect("it is full");
     books.take_any().unwrap();
     let mut full = books.wait_until_full();
-    assert_eq!(books.to_start(now), 1);
+    assert_eq!(books.begin_starts(now), 1);
     books.failed(refusal(), now);
     full.try_recv().expect("it was told").expect_err("a start failed");
     let mut again = books.wait_until_full();
@@ -226,12 +226,12 @@ fn a_pool_is_full_when_those_in_use_leave_no_more_room() {
 #[test]
 fn who_waits_no_more_for_a_full_pool_ends_no_pause() {
     let (mut books, now) = (books(1, 2), Instant::now());
-    assert_eq!(books.to_start(now), 1);
+    assert_eq!(books.begin_starts(now), 1);
     books.failed(refusal(), now);
     drop(books.wait_until_full());
-    assert_eq!(books.to_start(now), 0);
+    assert_eq!(books.begin_starts(now), 0);
     let _waits = books.wait_until_full();
-    assert_eq!(books.to_start(now), 1);
+    assert_eq!(books.begin_starts(now), 1);
 }
 
 #[test]
@@ -239,9 +239,9 @@ fn a_closed_pool_gives_nothing_out_and_is_drained_when_all_of_it_is_gone() {
     let (mut books, now) = (books(2, 3), Instant::now());
     let numbers = books.start(now, &["a", "b"]);
     books.take_any().unwrap();
-    assert_eq!(books.to_start(now), 1);
+    assert_eq!(books.begin_starts(now), 1);
     assert_eq!(books.close(), ["b"]);
-    assert_eq!(books.to_start(now), 0);
+    assert_eq!(books.begin_starts(now), 0);
     assert_eq!(books.numbers(), [0, 1, 1, 1, 0]);
     let (late, unwanted) = books.started("c", seconds(1), now);
     assert_eq!(unwanted, Some("c"), "it comes too late");
@@ -267,7 +267,7 @@ fn who_waited_in_vain_is_told_what_takes_the_places_and_what_to_do() {
     let (mut books, now) = (books(1, 2), Instant::now());
     books.start(now, &["a"]);
     books.take_any().unwrap();
-    assert_eq!(books.to_start(now), 1);
+    assert_eq!(books.begin_starts(now), 1);
     let slow = books.exhausted(seconds(3));
     assert_eq!(
         slow.to_string(),
