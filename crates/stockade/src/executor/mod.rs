@@ -67,7 +67,7 @@ pub trait CodeExecutor: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`](crate::Error::InvalidOption), about what they would share, such as a work_dir.
+    /// [`Error::InvalidOption`], about what they would share, such as a work_dir.
     fn check_for_pool(&self) -> Result<()> {
         Ok(())
     }
