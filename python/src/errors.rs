@@ -11,6 +11,8 @@ pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
         Error::InvalidOption { .. } => "InvalidOptionError",
         Error::PipInstall { .. } | Error::FunctionsLoad { .. } => "FunctionsError",
         Error::NotStarted => "NotStartedError",
+        Error::PoolExhausted { .. } => "PoolExhaustedError",
+        Error::PoolClosed => "PoolClosedError",
         Error::SessionEnded { fault: Fault::Unresponsive { .. }, .. } => "UnresponsiveError",
         Error::SessionEnded { .. } => "SessionEndedError",
         Error::WorkDir { .. }
@@ -46,6 +48,14 @@ pub(crate) fn of_another_process(py: Python<'_>) -> PyErr {
         "failed to use the session: it belongs to the process that started it, of which this is a fork";
     let arguments = (sentence, "session_ended", "make a new executor in this process");
     make(py, "SessionEndedError", arguments).unwrap_or_else(|failure| failure)
+}
+
+/// The pool is the parent's, and this is its forked child.
+pub(crate) fn pool_of_another_process(py: Python<'_>) -> PyErr {
+    let sentence =
+        "failed to use the pool: it belongs to the process that used it first, of which this is a fork";
+    let arguments = (sentence, "pool_closed", "make a new pool in this process");
+    make(py, "PoolClosedError", arguments).unwrap_or_else(|failure| failure)
 }
 
 fn make<'py>(py: Python<'py>, class: &str, arguments: impl pyo3::call::PyCallArgs<'py>) -> PyResult<PyErr> {

@@ -51,11 +51,15 @@ impl CancellationToken {
 
 /// What sessions are started from.
 #[derive(Debug, Clone)]
-struct Template(Arc<dyn CodeExecutor>);
+pub(crate) struct Template(Arc<dyn CodeExecutor>);
 
 impl CodeExecutor for Template {
     fn start(&self) -> BoxFuture<'_, stockade::Result<Session>> {
         self.0.start()
+    }
+
+    fn check_for_pool(&self) -> stockade::Result<()> {
+        self.0.check_for_pool()
     }
 }
 
@@ -67,10 +71,14 @@ pub(crate) struct Executor {
 }
 
 impl Executor {
-    fn new(template: impl CodeExecutor + 'static) -> Self {
+    pub(crate) fn new(template: impl CodeExecutor + 'static) -> Self {
         let template = Template(Arc::new(template));
         let current = Mutex::new(Self::own(&template));
         Self { template, current }
+    }
+
+    pub(crate) fn template(&self) -> &Template {
+        &self.template
     }
 
     fn own(template: &Template) -> Own<Arc<RestartableExecutor>> {

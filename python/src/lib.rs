@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! executor    an executor, a call of it, and the events of a call
+//! pool        sessions of an executor that are started ahead
 //! options     what Python says, as the library's builders take it
 //! answers     what the library says, as the package's classes
 //! errors      what failed, as the package's exceptions
@@ -18,6 +19,7 @@ mod executor;
 mod options;
 mod own;
 mod pending;
+mod pool;
 
 use pyo3::prelude::*;
 
@@ -28,6 +30,8 @@ mod _native {
     use super::executor::{Call, CancellationToken, Events, Executor};
     #[pymodule_export]
     use super::pending::Pending;
+    #[pymodule_export]
+    use super::pool::Pool;
 
     use pyo3::prelude::*;
 

@@ -22,8 +22,8 @@ use pyo3::{
 };
 use stockade::{
     BoxFuture, CodeBlock, CodeExecutor, DockerCommandLineCodeExecutor, DockerCommandLineCodeExecutorBuilder,
-    Functions, Language, LocalCommandLineCodeExecutor, ParseOptionError, PullProgress, Sandbox,
-    SandboxNetwork, Session, WorkspaceMode,
+    Error, Functions, Language, LocalCommandLineCodeExecutor, ParseOptionError, Pool, PoolBuilder,
+    PullProgress, Sandbox, SandboxNetwork, Session, WorkspaceMode,
 };
 use tokio::sync::mpsc;
 
@@ -137,6 +137,7 @@ arguments! {
     i64: "an int",
     u32: "an int",
     u64: "an int",
+    usize: "an int",
     String: "a str",
     OsString: "a str",
     PathBuf: "a str or a Path",
@@ -524,6 +525,31 @@ impl CodeExecutor for Docker {
             .await
         })
     }
+
+    fn check_for_pool(&self) -> stockade::Result<()> {
+        if self.on_pull.is_some() {
+            // Its threads may be there when the interpreter is not any more.
+            let why =
+                "can't be told by a pool, which starts sessions on threads of its own; pull the image before";
+            return Err(Error::InvalidOption { option: "on_pull", why: why.to_owned() });
+        }
+        self.builder.clone().build()?.check_for_pool()
+    }
+}
+
+/// A pool by its options.
+pub(crate) fn pool(mut builder: PoolBuilder, options: &Options<'_>) -> PyResult<Pool> {
+    set!(builder, options, { min_idle: usize, max_total: usize, });
+    if let Some(Seconds(timeout)) = options.get("acquire_timeout")? {
+        builder = builder.acquire_timeout(timeout);
+    }
+    if let Some(Seconds(time)) = options.get("max_idle_time")? {
+        builder = builder.max_idle_time(time);
+    }
+    if let Some(Seconds(time)) = options.get("max_lifetime")? {
+        builder = builder.max_lifetime(time);
+    }
+    builder.build().map_err(|error| errors::to_python(options.values.py(), &error))
 }
 
 fn tell_of_pull(callback: &Py<PyAny>, progress: PullProgress) {

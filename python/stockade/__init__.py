@@ -18,6 +18,8 @@ from stockade.errors import (
     FunctionsError,
     InvalidOptionError,
     NotStartedError,
+    PoolClosedError,
+    PoolExhaustedError,
     SessionEndedError,
     StartError,
     StockadeError,
@@ -39,12 +41,15 @@ from stockade.executors import (
     LocalCommandLineCodeExecutor,
 )
 from stockade.options import DeviceRequest, Language, Sandbox, Ulimit, Volume
+from stockade.pool import Pool, PooledSession
 from stockade.results import (
     BlockOutcome,
     CodeBlock,
     CommandLineCodeResult,
     FileChange,
     LanguageReport,
+    PoolMetrics,
+    PoolTimes,
     code_blocks,
 )
 
@@ -70,6 +75,12 @@ __all__ = [
     "LocalCommandLineCodeExecutor",
     "NotStartedError",
     "OutputLost",
+    "Pool",
+    "PoolClosedError",
+    "PoolExhaustedError",
+    "PoolMetrics",
+    "PoolTimes",
+    "PooledSession",
     "PullProgress",
     "Sandbox",
     "SessionEndedError",

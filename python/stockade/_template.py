@@ -6,9 +6,10 @@ import sys
 import warnings
 
 from stockade import functions
-from stockade._native import Executor
+from stockade._native import Executor, Pool
 from stockade.errors import InvalidOptionError
 from stockade.options import Sandbox
+from stockade.results import PoolMetrics, PoolTimes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -299,7 +300,7 @@ class DockerTemplate(Template):
             daemon: The daemon's address, as in `DOCKER_HOST`. By default that variable, the current Docker context
                 and the usual sockets are tried, Podman's too.
             pull: When the image is pulled.
-            on_pull: Is told how a pull goes, on a thread of its own.
+            on_pull: Is told how a pull goes, by whoever waits for the start.
             platform: The platform of the image where it has several: `linux/amd64`, `linux/arm64`.
             labels: Labels for the container.
             user: Whom the blocks run as: `name`, `uid`, `name:group` or `uid:gid` of the container; by default its
@@ -373,3 +374,79 @@ class DockerTemplate(Template):
             languages=languages,
         )
         self._make(Executor.docker, options, functions, functions_module)
+
+
+class PooledTemplate(Template):
+    """A session of a pool without a way to wait."""
+
+    def __init__(self, native: Executor, executor: Template) -> None:
+        self._native = native
+        self._functions = executor._functions
+        self._functions_module = executor._functions_module
+
+
+class PoolTemplate:
+    """A pool without a way to wait."""
+
+    _native: Pool
+    _executor: Template
+
+    def __init__(
+        self,
+        executor: Template,
+        *,
+        min_idle: int = 1,
+        max_total: int = 10,
+        acquire_timeout: Seconds = 30,
+        max_idle_time: Seconds | None = None,
+        max_lifetime: Seconds | None = None,
+    ) -> None:
+        """Makes a pool, which starts its first sessions when it is first used.
+
+        Args:
+            executor: What sessions are started from. Its own session, should it have one, is not the pool's.
+            min_idle: How many sessions are kept idle, as far as `max_total` leaves room.
+            max_total: The most sessions that there are at any time: idle, in use, being started, and ending.
+            acquire_timeout: How long an acquire waits, in seconds or as a `timedelta`.
+            max_idle_time: How long a session may be idle before it is replaced by a new one; for ever by default.
+            max_lifetime: How long a session may live; for ever by default. One that is in use is ended then. One that
+                is idle is replaced after half of that time.
+
+        Raises:
+            InvalidOptionError: An option's value can't be used, or the executor has what all sessions would share,
+                such as a `work_dir`.
+        """
+        if not isinstance(executor, Template):
+            raise TypeError(f"executor: must be an executor, not {type(executor).__name__}")
+        options = dict(
+            min_idle=min_idle,
+            max_total=max_total,
+            acquire_timeout=acquire_timeout,
+            max_idle_time=max_idle_time,
+            max_lifetime=max_lifetime,
+        )
+        self._executor = executor
+        self._native = Pool(executor._native, options)  # pyright: ignore[reportPrivateUsage]
+
+    @property
+    def metrics(self) -> PoolMetrics:
+        """What there is now, and what has happened."""
+        import json
+
+        told: dict[str, Any] = json.loads(self._native.metrics)
+        for name in ("start_time", "wait_time"):
+            milliseconds = told[name]
+            told[name] = PoolTimes(*(milliseconds[f"{field}_ms"] / 1000 for field in ("last", "longest", "total")))
+        return PoolMetrics(**told)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuses to be pickled, for its sessions can't be."""
+        name = type(self).__name__
+        raise TypeError(f"a {name} can't be pickled or copied: make a new one where you need it")
+
+    def __del__(self, warn: Callable[..., None] = warnings.warn) -> None:
+        """Ends the idle sessions, and says that nobody did."""
+        # There is none where the options were refused.
+        native = getattr(self, "_native", None)
+        if native is not None and native.open:
+            warn(f"{self!r} was not closed: its idle sessions end now", ResourceWarning, source=self)

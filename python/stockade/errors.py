@@ -67,3 +67,11 @@ class SessionEndedError(StockadeError, RuntimeError):
 
 class UnresponsiveError(SessionEndedError, TimeoutError):
     """The session's runner did not answer in time, and was ended."""
+
+
+class PoolExhaustedError(StockadeError, TimeoutError):
+    """No session of the pool became free in time."""
+
+
+class PoolClosedError(StockadeError, RuntimeError):
+    """The pool gives no sessions out any more."""

@@ -148,3 +148,53 @@ class LanguageReport(Record):
     extension: str
     runs: bool
     interpreter: Path | None
+
+
+class PoolTimes(Record):
+    """How long something took that happens again and again, in seconds.
+
+    Attributes:
+        last: The last time.
+        longest: The longest.
+        total: All of them together.
+    """
+
+    last: float
+    longest: float
+    total: float
+
+
+class PoolMetrics(Record):
+    """What a pool has at one moment, and what has happened until then.
+
+    Attributes:
+        idle: Sessions that wait to be acquired.
+        in_use: Sessions that were acquired and have not ended.
+        starting: Sessions that are being started.
+        ending: Sessions that were never acquired and are ending.
+        waiting: Acquires that wait.
+        started: Sessions that were started.
+        failed_starts: Starts that failed.
+        acquired: Acquires that gave a session.
+        timed_out: Acquires that waited in vain.
+        ended_while_idle: Sessions that ended by themselves, or broke, before anybody acquired them.
+        expired_while_idle: Sessions that were replaced as they had been idle for too long.
+        expired_in_use: Sessions that were ended while they were in use, as they had lived for too long.
+        start_time: How long starts took.
+        wait_time: How long acquires that gave a session took.
+    """
+
+    idle: int
+    in_use: int
+    starting: int
+    ending: int
+    waiting: int
+    started: int
+    failed_starts: int
+    acquired: int
+    timed_out: int
+    ended_while_idle: int
+    expired_while_idle: int
+    expired_in_use: int
+    start_time: PoolTimes
+    wait_time: PoolTimes

@@ -13,7 +13,15 @@ what it waits for.
 
 from __future__ import annotations
 
-from stockade._template import DockerTemplate, Events, LocalTemplate, Template, waits_for
+from stockade._template import (
+    DockerTemplate,
+    Events,
+    LocalTemplate,
+    PooledTemplate,
+    PoolTemplate,
+    Template,
+    waits_for,
+)
 from stockade.events import BlockOutput, Finished
 
 TYPE_CHECKING = False
@@ -28,8 +36,16 @@ if TYPE_CHECKING:
     from stockade.results import CommandLineCodeResult, LanguageReport
 
     _Executor = TypeVar("_Executor", bound="CodeExecutor")
+    _Pool = TypeVar("_Pool", bound="Pool")
 
-__all__ = ["CodeExecutor", "DockerCommandLineCodeExecutor", "EventStream", "LocalCommandLineCodeExecutor"]
+__all__ = [
+    "CodeExecutor",
+    "DockerCommandLineCodeExecutor",
+    "EventStream",
+    "LocalCommandLineCodeExecutor",
+    "Pool",
+    "PooledSession",
+]
 
 
 class EventStream(Events):
@@ -175,3 +191,48 @@ class LocalCommandLineCodeExecutor(LocalTemplate, CodeExecutor):
 
 class DockerCommandLineCodeExecutor(DockerTemplate, CodeExecutor):
     """As `stockade.DockerCommandLineCodeExecutor`, for code that does not await."""
+
+
+class PooledSession(PooledTemplate, CodeExecutor):
+    """As `stockade.PooledSession`, for code that does not await: `with pool.acquire() as session`."""
+
+
+class Pool(PoolTemplate):
+    r"""As `stockade.Pool`, for code that does not await.
+
+    >>> from stockade import CodeBlock
+    >>> with Pool(LocalCommandLineCodeExecutor()) as pool, pool.acquire() as session:
+    ...     result = session.execute_code_blocks([CodeBlock("echo hello", "sh")])
+    >>> result.output
+    'hello\n'
+    """
+
+    def fill(self) -> None:
+        """As `stockade.Pool.fill`."""
+        self._native.fill().wait()
+
+    def acquire(self, *, timeout: Seconds | None = None, work_dir: StrPath | None = None) -> PooledSession:
+        """As `stockade.Pool.acquire`, and waits for the session: use it in a `with`, or `stop` it."""
+        session = PooledSession(self._native.acquire(dict(timeout=timeout, work_dir=work_dir)), self._executor)
+        session.start()
+        return session
+
+    def close(self, grace: Seconds = 10) -> None:
+        """As `stockade.Pool.close`."""
+        self._native.close(grace).wait()
+
+    def __enter__(self: _Pool) -> _Pool:
+        try:
+            self.fill()
+        except BaseException:
+            self.close(0)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -71,6 +71,14 @@ def test_twenty_agents_run_at_once() -> None:
     assert lines[-1] == "agent 13: timed_out, nothing"
 
 
+def test_twenty_agents_share_a_pool() -> None:
+    done = run(ROOT / "examples/agents_on_a_pool.py")
+    lines = done.stdout.splitlines()
+    assert len(lines) == 21, done.stdout + done.stderr
+    assert "agent 19: 190" in lines
+    assert lines[-1].startswith("20 sessions, the longest wait ")
+
+
 def test_output_is_streamed_to_the_terminal() -> None:
     done = run(ROOT / "examples/stream_to_terminal.py")
     assert done.returncode == 3, done.stderr

@@ -155,6 +155,24 @@ pub enum Error {
     /// The session was asked to run blocks before `start` or after `stop`.
     #[error("failed to run the blocks: the executor is not started")]
     NotStarted,
+    /// No session of the pool became free in time.
+    #[error(
+        "failed to acquire a session within {waited:.1?}: of at most {max_total} (max_total), {in_use} are in use and \
+         {starting} are being started"
+    )]
+    PoolExhausted {
+        /// How long it was waited for.
+        waited: Duration,
+        /// The most that there can be.
+        max_total: usize,
+        /// How many were in use when the time was over.
+        in_use: usize,
+        /// How many were being started then.
+        starting: usize,
+    },
+    /// The pool gives no sessions out any more.
+    #[error("failed to acquire a session: the pool is closed")]
+    PoolClosed,
 }
 
 /// Why a session ended.
@@ -227,6 +245,8 @@ impl Error {
             Error::Container { .. } => "container_failed",
             Error::InitCommand { .. } => "init_command_failed",
             Error::NotStarted => "not_started",
+            Error::PoolExhausted { .. } => "pool_exhausted",
+            Error::PoolClosed => "pool_closed",
         }
     }
 
@@ -258,6 +278,10 @@ impl Error {
             Error::WorkDir { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "choose a work_dir whose parent folders exist or can be made"
             }
+            Error::WorkDir { source, .. } if source.kind() == io::ErrorKind::Unsupported => {
+                "have it copied (in a container `workspace` \"copy\", on this host a `workspace_size`), or start a session \
+                 of its own in it, without the pool"
+            }
             Error::WorkDir { source, .. } => return hint_for(source.raw_os_error(), source.kind()),
             Error::RunnerStart { .. } => ASK_DOCTOR,
             Error::PipInstall { .. } => "check the package names and the network, or install them beforehand",
@@ -278,6 +302,15 @@ impl Error {
             }
             Error::Copy { source, .. } => return hint_for(source.raw_os_error(), source.kind()),
             Error::NotStarted => "call `start` first",
+            Error::PoolExhausted { max_total, in_use, .. } if in_use < max_total => {
+                "starts take longer than that: keep more sessions idle (`min_idle`), or wait longer \
+                 (`acquire_timeout`)"
+            }
+            Error::PoolExhausted { .. } => {
+                "stop sessions as soon as they have done their work, allow more (`max_total`), or wait longer \
+                 (`acquire_timeout`)"
+            }
+            Error::PoolClosed => "make a new pool",
         };
         Some(hint.to_owned())
     }

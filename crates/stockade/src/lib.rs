@@ -3,7 +3,7 @@
 //!
 //! An executor is a template of sessions: [`LocalCommandLineCodeExecutor`] runs blocks on this host, in a [`Sandbox`]
 //! unless that is turned off, and [`DockerCommandLineCodeExecutor`] in a container. What this machine can hold code to,
-//! [`examine`] tells. A [`Session`] runs blocks, in calls that may overlap. What becomes of the code is data, a
+//! [`examine`] tells. A [`Pool`] starts sessions ahead. A [`Session`] runs blocks, in calls that may overlap. What becomes of the code is data, a
 //! [`BlockOutcome`] for each block; an [`Error`] means that Stockade failed.
 //!
 //! ```
@@ -44,6 +44,7 @@ mod languages;
 mod markdown;
 mod options;
 mod outcome;
+mod pool;
 mod preload;
 mod runner_image;
 mod sandbox;
@@ -70,6 +71,7 @@ pub use crate::{
     languages::{Command, Language, LanguageReport, Languages},
     markdown::{FencedBlock, code_blocks, fenced_blocks},
     outcome::{BlockOutcome, Change, CommandLineCodeResult, FileChange, Output, Status, Stream},
+    pool::{Acquire, Pool, PoolBuilder, PoolCounts, PoolMetrics, PoolTimes},
     preload::Preload,
     sandbox::{
         Control, Degraded, ParseSandboxLevelError, Sandbox, SandboxLevel, SandboxLimits, SandboxNetwork,

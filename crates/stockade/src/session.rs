@@ -6,7 +6,7 @@ use std::{
     future::poll_fn,
     path::{Path, PathBuf},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Weak},
     task::{Context, Poll},
     time::Duration,
 };
@@ -21,6 +21,7 @@ use crate::{
     Call, CodeBlock, CommandLineCodeResult, ContainerPolicy, LanguageReport, Preload, SandboxPolicy,
     client::{Client, Watcher},
     error::{Error, Fault, Result},
+    executor,
     files::{self, Files},
     hint::Hints,
 };
@@ -152,6 +153,28 @@ impl Session {
         Ok(self)
     }
 
+    /// Whether blocks have a copy of the work_dir.
+    pub(crate) fn copies_its_work_dir(&self) -> bool {
+        self.files.are_copied()
+    }
+
+    /// The same session with another work_dir on this host, of which the workspace gets a copy.
+    pub(crate) async fn with_work_dir(mut self, work_dir: &Path) -> Result<Self> {
+        self.info.work_dir = executor::make_work_dir(work_dir)?;
+        self.with_copies().await
+    }
+
+    /// Whether nothing is known that would keep it from running blocks.
+    pub(crate) fn is_well(&self) -> bool {
+        !self.client.failed().is_cancelled() && !self.ended.is_cancelled()
+    }
+
+    /// Its end, for somebody who does not have the session.
+    pub(crate) fn ending(&self) -> Ending {
+        let failed = self.client.failed().clone();
+        Ending { client: Arc::downgrade(&self.client), failed, ended: self.ended.clone() }
+    }
+
     /// Sets variables for every call.
     pub(crate) fn with_env(mut self, variables: Vec<(ByteBuf, ByteBuf)>) -> Self {
         self.defaults.env.extend(variables);
@@ -279,6 +302,36 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.client.close();
+    }
+}
+
+/// The end of a session: to be waited for, or brought about.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    client: Weak<Client>,
+    /// The conversation broke, and the place is being ended for that.
+    failed: CancellationToken,
+    ended: CancellationToken,
+}
+
+impl Ending {
+    pub(crate) async fn failed(&self) {
+        self.failed.cancelled().await;
+    }
+
+    /// Waits until the place of the session is gone.
+    pub(crate) async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
+    /// Ends it as [`Session::stop`] does, whoever has it.
+    pub(crate) async fn end(&self) {
+        if let Some(client) = self.client.upgrade() {
+            // What it could not end is its holder's to be told.
+            let _ = client.stop().await;
+            client.close();
+        }
+        self.ended().await;
     }
 }
 

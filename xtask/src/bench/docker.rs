@@ -27,7 +27,7 @@ const TURNS: usize = 50;
 const STARTING: usize = 4;
 
 /// The image, by the variable that the tests are given too.
-fn image() -> String {
+pub(crate) fn image() -> String {
     env::var("STOCKADE_TEST_IMAGE").unwrap_or_else(|_| "python:3-slim".to_owned())
 }
 
@@ -36,20 +36,20 @@ fn daemon() -> Option<String> {
     env::var("STOCKADE_TEST_DOCKER").ok()
 }
 
-fn executor() -> Result<DockerCommandLineCodeExecutor> {
+pub(crate) fn executor() -> Result<DockerCommandLineCodeExecutor> {
     let builder = DockerCommandLineCodeExecutor::builder().image(image()).delete_tmp_files(true);
     Ok(daemon().into_iter().fold(builder, |builder, daemon| builder.daemon(daemon)).build()?)
 }
 
 /// The docker command, for the same daemon.
-fn docker() -> Command {
+pub(crate) fn docker() -> Command {
     let mut command = Command::new("docker");
     command.args(daemon().iter().flat_map(|daemon| ["--host", daemon]));
     command
 }
 
 /// The rows of `measure`, or one that says that there is no daemon.
-fn where_there_is_a_daemon(
+pub(crate) fn where_there_is_a_daemon(
     workbench: &Workbench,
     what: &str,
     measure: impl FnOnce() -> Result<Vec<Row>>,
@@ -243,7 +243,7 @@ pub(crate) fn cycles(workbench: &Workbench) -> Result<Vec<Row>> {
 }
 
 /// How many the docker command lists.
-fn listed(what: &str, arguments: &[&str]) -> Result<usize> {
+pub(crate) fn listed(what: &str, arguments: &[&str]) -> Result<usize> {
     let output = docker().arg(what).args(arguments).arg("--quiet").output()?;
     if !output.status.success() {
         return Err(format!("docker {what}: {}", String::from_utf8_lossy(&output.stderr).trim()).into());

@@ -16,6 +16,7 @@ mod blocks;
 mod docker;
 mod endings;
 mod output;
+mod pool;
 mod procfs;
 mod runner;
 mod sandbox;
@@ -56,15 +57,18 @@ const GROUPS: &[Group] = &[
     Group { name: "runner", about: "size and memory of the idle runner", measure: runner::size_and_memory },
     Group { name: "sessions", about: "1 000 sessions at once", measure: sessions::many_at_once },
     Group { name: "blocks", about: "10 000 blocks in one session", measure: sessions::many_blocks },
+    Group { name: "pool", about: "a first block in a session of a pool", measure: pool::local },
     Group { name: "docker", about: "blocks in a container, alone and at once", measure: docker::blocks },
     Group { name: "docker-start", about: "start and stop of a container", measure: docker::start_and_stop },
     Group { name: "docker-many", about: "50 containers at once", measure: docker::many },
+    Group { name: "docker-pool", about: "the same in a container", measure: pool::in_docker },
     Group {
         name: "autogen",
         about: "the Python package beside AutoGen's executors",
         measure: autogen::beside_autogen,
     },
     Group { name: "docker-cycles", about: "1 000 times start and stop", measure: docker::cycles },
+    Group { name: "pool-cycles", about: "1 000 sessions of a pool", measure: pool::cycles },
 ];
 
 fn main() -> ExitCode {

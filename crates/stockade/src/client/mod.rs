@@ -132,6 +132,11 @@ impl Client {
         }
     }
 
+    /// Cancelled when the conversation has broken, and not when it was ended from here.
+    pub(crate) fn failed(&self) -> &CancellationToken {
+        &self.shared.doomed
+    }
+
     pub(crate) fn confined(&self) -> Option<&Confined> {
         self.confined.as_ref()
     }

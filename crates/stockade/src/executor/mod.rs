@@ -9,6 +9,7 @@ mod work_dir;
 
 use std::{fmt, future::Future, pin::Pin};
 
+pub(crate) use self::work_dir::make_work_dir;
 pub use self::{
     docker::{
         Capabilities, ContainerPolicy, DeviceRequest, DockerCommandLineCodeExecutor,
@@ -18,7 +19,27 @@ pub use self::{
     local::{LocalCommandLineCodeExecutor, LocalCommandLineCodeExecutorBuilder},
     restartable::RestartableExecutor,
 };
-use crate::{Session, error::Result, functions, options::SessionOptions, preload};
+use crate::{
+    Session,
+    error::{Error, Result},
+    functions,
+    options::SessionOptions,
+    preload,
+};
+
+/// What the sessions of a pool can't have: they would all have the same.
+fn shared(option: &'static str, what_to_do: &str) -> Result<()> {
+    let why = format!("would be shared by all sessions of the pool; {what_to_do}");
+    Err(Error::InvalidOption { option, why })
+}
+
+/// For a work_dir.
+fn shared_work_dir() -> Result<()> {
+    shared(
+        "work_dir",
+        "leave it out, so that each has a temporary one, or name it when a session is acquired",
+    )
+}
 
 /// A boxed future that can be sent to another thread.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -44,6 +65,15 @@ pub trait CodeExecutor: fmt::Debug + Send + Sync {
     ///
     /// When the place can't be had or prepared; what was made of it is ended again.
     fn start(&self) -> BoxFuture<'_, Result<Session>>;
+
+    /// Whether each of its sessions has a place of its own, as those of a [`Pool`](crate::Pool) must.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`], about what they would share, such as a work_dir.
+    fn check_for_pool(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Does in a session what its options ask for before its first block.
@@ -54,5 +84,9 @@ pub(crate) async fn prepare(session: Session, options: &SessionOptions) -> Resul
 impl<E: CodeExecutor + ?Sized> CodeExecutor for Box<E> {
     fn start(&self) -> BoxFuture<'_, Result<Session>> {
         (**self).start()
+    }
+
+    fn check_for_pool(&self) -> Result<()> {
+        (**self).check_for_pool()
     }
 }

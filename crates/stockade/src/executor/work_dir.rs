@@ -46,11 +46,7 @@ impl WorkDir {
         within: impl FnOnce(PathBuf) -> io::Result<PathBuf>,
     ) -> Result<Self> {
         match asked {
-            Some(path) => {
-                let refused = |source| Error::WorkDir { path: path.to_owned(), source };
-                fs::create_dir_all(path).map_err(refused)?;
-                Ok(Self { path: path.canonicalize().map_err(refused)?, temporary: None })
-            }
+            Some(path) => Ok(Self { path: make_work_dir(path)?, temporary: None }),
             None => {
                 let refused = |source| Error::WorkDir { path: env::temp_dir(), source };
                 let temporary = PrivateDirectory::new(executor).map_err(refused)?;
@@ -59,6 +55,13 @@ impl WorkDir {
             }
         }
     }
+}
+
+/// A directory that was asked for, made where it is missing: absolute, and free of links.
+pub(crate) fn make_work_dir(path: &Path) -> Result<PathBuf> {
+    let refused = |source| Error::WorkDir { path: path.to_owned(), source };
+    fs::create_dir_all(path).map_err(refused)?;
+    path.canonicalize().map_err(refused)
 }
 
 /// A temporary directory that no other user may enter, held by this program. Dropping it removes it.

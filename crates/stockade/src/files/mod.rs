@@ -49,6 +49,10 @@ impl Files {
         Ok(Self { copies: Some(Arc::new(copies)), ..Self::shared(info) })
     }
 
+    pub(crate) fn are_copied(&self) -> bool {
+        self.copies.is_some()
+    }
+
     /// The path of a file as this host knows it.
     pub(crate) fn on_host(&self, path: PathBuf) -> PathBuf {
         match path.strip_prefix(&self.workspace) {

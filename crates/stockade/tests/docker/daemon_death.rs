@@ -17,7 +17,7 @@ use std::{
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use stockade::{
     CancellationToken, DockerCommandLineCodeExecutor, DockerCommandLineCodeExecutorBuilder, Error, Fault,
-    RestartableExecutor, Session, WorkspaceMode,
+    Pool, RestartableExecutor, Session, WorkspaceMode,
 };
 use tempfile::TempDir;
 
@@ -213,6 +213,42 @@ async fn a_daemon_that_returns_at_once_ends_what_it_had_lost() {
         || Command::new("docker").args(["--host", &daemon.address(), "ps", "--all", "--quiet"]).output();
     let left = || list().expect("docker runs").stdout;
     eventually("the end of the container", || left().is_empty().then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_pool_whose_daemon_goes_says_so_at_once_and_fills_itself_when_it_is_back() {
+    if daemon().is_none() {
+        return;
+    }
+    let Some(mut daemon) = Daemon::start().await else { return };
+    daemon.load(&image_of("BUSYBOX"));
+    let pool = Pool::builder(daemon.builder().build().expect("the options are valid"));
+    let pool = pool.min_idle(2).max_total(4).acquire_timeout(LONG).build().expect("the options are valid");
+    patiently("a full pool", pool.fill()).await.expect("the daemon is there");
+    let (session, mark) = (pool.acquire().await.expect("one is idle"), Mark::new());
+    let running = under_way(&session, &mark, LONG).await;
+    patiently("a full pool", pool.fill()).await.expect("the daemon is there");
+    daemon.kill();
+    let error = running.end().await.expect_err("the daemon is gone");
+    assert!(matches!(error, Error::SessionEnded { fault: Fault::RunnerDied { .. }, .. }), "{error:?}");
+    eventually("the end of the idle", || (pool.metrics().idle == 0).then_some(())).await;
+    // Not after the timeout: somebody who waits is told why.
+    let unreachable = patiently("the refusal", pool.acquire().into_future()).await;
+    let unreachable = unreachable.expect_err("the daemon is gone");
+    assert!(matches!(unreachable, Error::DaemonUnreachable { .. }), "{unreachable:?}");
+    drop(session);
+    mark.gone_from_host().await;
+
+    let failed = pool.metrics().counts.failed_starts;
+    assert!(failed < 100, "it was asked {failed} times");
+    daemon.run().await;
+    eventually("the refill", || (pool.metrics().idle == 2).then_some(())).await;
+    let session = pool.acquire().await.expect("one is idle");
+    assert_eq!(output(&session, sh("echo hello")).await, "hello\n");
+    drop(session);
+    patiently("the end of the pool", pool.close(LONG)).await;
+    let left = Command::new("docker").args(["--host", &daemon.address(), "ps", "--all", "--quiet"]).output();
+    assert_eq!(String::from_utf8_lossy(&left.expect("docker runs").stdout), "");
 }
 
 /// A way to the daemon over TCP, which can be lost.

@@ -15,6 +15,7 @@ mod lifecycle;
 mod lockdown;
 mod nested;
 mod options;
+mod pool;
 mod preload;
 #[path = "../conformance/support/mod.rs"]
 mod support;

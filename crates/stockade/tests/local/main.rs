@@ -6,6 +6,7 @@ mod host_death;
 mod inherited_environment;
 mod interpreters;
 mod planted;
+mod pool;
 mod preload;
 mod probe;
 mod runner_faults;

@@ -65,7 +65,7 @@ pub use self::{
     owner::Life,
     policy::{Capabilities, ContainerPolicy},
 };
-use super::{BoxFuture, CodeExecutor, work_dir::WorkDir};
+use super::{BoxFuture, CodeExecutor, shared, shared_work_dir, work_dir::WorkDir};
 use crate::{
     CodeBlock, Session,
     client::{Client, StartError, Transport},
@@ -137,6 +137,21 @@ impl DockerCommandLineCodeExecutor {
 impl CodeExecutor for DockerCommandLineCodeExecutor {
     fn start(&self) -> BoxFuture<'_, Result<Session>> {
         Box::pin(self.start())
+    }
+
+    fn check_for_pool(&self) -> Result<()> {
+        let options = &self.options;
+        if options.work_dir.is_some() {
+            return shared_work_dir();
+        }
+        if options.container_name.is_some() {
+            return shared("container_name", "leave it out, so that each gets one of its own");
+        }
+        if !options.stop_container {
+            let why = "can't be false in a pool, whose containers are used once and end then".to_owned();
+            return Err(Error::InvalidOption { option: "stop_container", why });
+        }
+        Ok(())
     }
 }
 

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use self::runner::{Launch, Runner};
-use super::{BoxFuture, CodeExecutor, work_dir::WorkDir};
+use super::{BoxFuture, CodeExecutor, shared_work_dir, work_dir::WorkDir};
 use crate::{
     Languages, Sandbox, Session,
     client::{Client, StartError},
@@ -357,6 +357,10 @@ impl ConnectError {
 impl CodeExecutor for LocalCommandLineCodeExecutor {
     fn start(&self) -> BoxFuture<'_, Result<Session>> {
         Box::pin(self.start())
+    }
+
+    fn check_for_pool(&self) -> Result<()> {
+        self.options.work_dir.as_ref().map_or(Ok(()), |_| shared_work_dir())
     }
 }
 
