@@ -92,6 +92,7 @@ impl Preload {
 impl Engine {
     /// Takes in what is to be imported. The host is told when that is done.
     pub(super) fn preload(&mut self, modules: Vec<String>, env: &[Variable], timeout: Duration) -> Handled {
+        self.let_server_go();
         let Some(session) = &self.session else { return Ok(()) };
         let environment = session.environment.with(env).into();
         self.preload = Preload { modules, environment, timeout, is_awaited: true, ..Preload::default() };
