@@ -1,7 +1,6 @@
-"""Stockade beside those who do the same, for `cargo xtask bench peers`: each as its own documentation shows, all by
-turns in one run.
+"""Stockade beside those who do the same, by turns in one run, for `cargo xtask bench peers`.
 
-Prints a line for each measurement: what was measured, where, whom, with what parameter, in which unit, then the
+Each is used as its own documentation shows. Prints a line for each measurement: what was measured, where, whom, with what parameter, in which unit, then the
 median, the 95th and the 99th percentile and how many samples there were. With `--out` the same is written there as
 `peers.csv`, and the plots beside it. Whoever runs this says by STOCKADE_TEST_IMAGE from which image the containers
 are, and by STOCKADE_TEST_DOCKER at which daemon; without them they are left out.
@@ -45,6 +44,8 @@ WIDTHS = (1, 2, 4, 8, 16, 32, 64)
 # Blocks in one session after which the time of the next ones is looked at.
 COUNTS = (1, 10, 100, 1000)
 SESSIONS = (1, 2, 4, 8, 16)
+# As short as no caller's who asks a model in between, in seconds.
+PAUSE = 0.05
 VOLUME = 16 << 20
 PACKAGES = ("pandas==3.1.1",)
 BENCH_IMAGE = "stockade-bench/python-pandas"
@@ -197,9 +198,7 @@ class LlmSandbox(Peer):
         from llm_sandbox import SandboxSession
 
         # What it makes for itself, an environment of Python's, would hide the packages of the image.
-        session = SandboxSession(
-            lang="python", image=BENCH_IMAGE, keep_template=True, skip_environment_setup=True
-        )
+        session = SandboxSession(lang="python", image=BENCH_IMAGE, keep_template=True, skip_environment_setup=True)
         await asyncio.to_thread(session.open)
         return session
 
@@ -221,11 +220,14 @@ def local_peers() -> list[Peer]:
     return [
         Stockade("Stockade", "local", lambda: LocalCommandLineCodeExecutor(sandbox=None, **environment)),
         Stockade(
-            "Stockade, preload", "local",
-            lambda: LocalCommandLineCodeExecutor(sandbox=None, preload=["pandas"], **environment), ["pandas"],
+            "Stockade, preload",
+            "local",
+            lambda: LocalCommandLineCodeExecutor(sandbox=None, preload=["pandas"], **environment),
+            ["pandas"],
         ),
         Stockade(
-            "Stockade, sandbox", "local",
+            "Stockade, sandbox",
+            "local",
             lambda: LocalCommandLineCodeExecutor(sandbox=Sandbox(read_only=[sys.prefix]), **environment),
         ),
         Autogen("local", lambda folder: AutogenLocal(work_dir=folder)),
@@ -238,8 +240,10 @@ def docker_peers() -> list[Peer]:
     return [
         Stockade("Stockade", "docker", lambda: DockerCommandLineCodeExecutor(**where)),
         Stockade(
-            "Stockade, preload", "docker",
-            lambda: DockerCommandLineCodeExecutor(preload=["pandas"], **where), ["pandas"],
+            "Stockade, preload",
+            "docker",
+            lambda: DockerCommandLineCodeExecutor(preload=["pandas"], **where),
+            ["pandas"],
         ),
         Autogen("docker", lambda folder: AutogenDocker(image=BENCH_IMAGE, work_dir=folder)),
         LlmSandbox(),
@@ -252,14 +256,16 @@ def make_image() -> None:
     """The tests' image with pandas in it, which every peer gets. Nothing of it is fetched from a registry."""
     base = os.environ["STOCKADE_TEST_IMAGE"]
     ask = "import site, sys; print(sys.version_info[0], sys.version_info[1], site.getsitepackages()[0])"
-    answer = subprocess.run(docker("run", "--rm", base, "python3", "-c", ask), capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        docker("run", "--rm", base, "python3", "-c", ask), capture_output=True, text=True, check=True
+    )
     major, minor, place = answer.stdout.split()
     with tempfile.TemporaryDirectory() as folder:
         wheels = ["--only-binary=:all:", f"--python-version={major}.{minor}", f"--target={folder}/packages"]
         platform = [f"--platform=manylinux_2_{glibc}_{os.uname().machine}" for glibc in (28, 17)]
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, *wheels, *platform, *PACKAGES], check=True)
-        made = subprocess.run(docker("create", base, "true"), capture_output=True, text=True, check=True)
+        made = subprocess.run(docker("create", base), capture_output=True, text=True, check=True)
         container = made.stdout.strip()
         try:
             subprocess.run(docker("cp", "--quiet", f"{folder}/packages/.", f"{container}:{place}"), check=True)
@@ -306,8 +312,7 @@ async def timed(work: Awaitable[None]) -> float:
 
 
 async def latency(measurements: Measurements, peers: list[Peer]) -> None:
-    """One block after another, by turns: each peer's next block comes after all the others', as a caller's does who
-    thinks in between."""
+    """One block after another, by turns: each peer's next comes after a pause, as that of a caller who thinks."""
     for block, full in (("sh", 100), ("python", 60), ("pandas", 25)):
         here = [peer for peer in peers if block in peer.languages]
         progress(f"{here[0].place}: {block} blocks by turns")
@@ -316,9 +321,9 @@ async def latency(measurements: Measurements, peers: list[Peer]) -> None:
             samples: dict[Peer, list[float]] = {peer: [] for peer in here}
             for round in range(1 + measurements.rounds(full)):
                 for peer, session in sessions:
-                    # Two in a row, of which the second counts: a daemon works on after it has answered the last.
+                    # The second counts, after a pause: a daemon works on after it has answered the last peer.
                     await peer.run(session, block, distinct(BLOCKS[block][1]))
-                    await asyncio.sleep(0.02)
+                    await asyncio.sleep(PAUSE)
                     taken = await timed(peer.run(session, block, distinct(BLOCKS[block][1])))
                     if round > 0:
                         samples[peer].append(taken)
@@ -338,13 +343,13 @@ async def throughput(measurements: Measurements, peers: list[Peer]) -> None:
                 one = await timed(peer.run(session, "sh", distinct("true")))
                 count = int(max(width, min(20 * width, measurements.rounds(1500) / max(one, 0.5))))
                 left = iter(range(count))
-
-                async def lane() -> None:
-                    for _ in left:
-                        await peer.run(session, "sh", distinct("true"))
-
-                taken = await timed(gather(lane() for _ in range(width)))
+                taken = await timed(gather(lane(peer, session, left) for _ in range(width)))
                 measurements.add("sh blocks at once", peer, width, [count / taken * 1e3], "blocks/s")
+
+
+async def lane(peer: Peer, session: Any, left: Iterable[int]) -> None:
+    for _ in left:
+        await peer.run(session, "sh", distinct("true"))
 
 
 async def gather(work: Iterable[Awaitable[None]]) -> None:
@@ -402,7 +407,10 @@ async def many_sessions(measurements: Measurements, peers: list[Peer]) -> None:
                     await peer.run(session, "sh", "true")
                     count += 1
                 measurements.add("start beside others", peer, wanted, samples)
-            measurements.add("memory of a session", peer, "", [(memory() - before) / count / (1 << 20)], "MiB")
+            # A container's processes are the daemon's.
+            if peer.place == "local":
+                used = (memory() - before) / count / (1 << 20)
+                measurements.add("memory of a session", peer, "", [used], "MiB")
 
 
 def memory() -> int:
@@ -434,7 +442,8 @@ async def volume(measurements: Measurements, peers: list[Peer]) -> None:
         async with peer.session() as session:
             await peer.run(session, "sh", distinct("true"))
             samples = [
-                VOLUME / 1e3 / await timed(peer.run(session, "sh", distinct(code))) for _ in range(measurements.rounds(5))
+                VOLUME / 1e3 / await timed(peer.run(session, "sh", distinct(code)))
+                for _ in range(measurements.rounds(5))
             ]
             measurements.add("output", peer, f"{VOLUME >> 20} MiB", samples, "MB/s")
 

@@ -200,10 +200,11 @@ class LocalTemplate(Template):
             merge_streams: Whether stdout and stderr share one pipe, so that their common order is exact.
             spares: How many Python interpreters wait for blocks, once the session has run a Python block: each is for
                 one block, which is spared its start. 64 at most; 0 for none.
-            preload: Python modules to import once, before the first block, for all Python blocks to begin with: one that
-                imports pandas then takes some milliseconds instead of hundreds. Blocks are forks of the process that has
-                imported them, with descriptors and random numbers of their own. What can't be forked, for it leaves
-                threads running, each block imports for itself: `info["preload"]` says so, and a warning.
+            preload: Python modules to import once, before the first block, for all Python blocks to begin with: one
+                with pandas then takes some milliseconds instead of hundreds. Blocks are forks of the process that has
+                imported them, with descriptors and random numbers of their own, and one seed of hashes. What can't
+                be forked, for it leaves threads running, each block imports for itself: `info["preload"]` says so,
+                and a warning.
             languages: Languages beside those that are built in.
 
         Raises:
@@ -324,10 +325,11 @@ class DockerTemplate(Template):
             merge_streams: Whether stdout and stderr share one pipe, so that their common order is exact.
             spares: How many Python interpreters wait for blocks, once the session has run a Python block: each is for
                 one block, which is spared its start. 64 at most; 0 for none.
-            preload: Python modules to import once, before the first block, for all Python blocks to begin with: one that
-                imports pandas then takes some milliseconds instead of hundreds. Blocks are forks of the process that has
-                imported them, with descriptors and random numbers of their own. What can't be forked, for it leaves
-                threads running, each block imports for itself: `info["preload"]` says so, and a warning.
+            preload: Python modules to import once, before the first block, for all Python blocks to begin with: one
+                with pandas then takes some milliseconds instead of hundreds. Blocks are forks of the process that has
+                imported them, with descriptors and random numbers of their own, and one seed of hashes. What can't
+                be forked, for it leaves threads running, each block imports for itself: `info["preload"]` says so,
+                and a warning.
             languages: Languages beside those that are built in.
 
         Raises:

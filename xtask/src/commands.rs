@@ -74,6 +74,18 @@ pub(crate) fn bench(passed_on: &[&str]) -> Result<(), String> {
     cargo(&arguments, &environment)
 }
 
+/// Looks whether a change has made a ratio much worse: with what the tests were built from, for no time is looked at that
+/// another profile would change.
+pub(crate) fn guard() -> Result<(), String> {
+    let path = setup::path_for_tests()?;
+    let mut arguments = vec!["run", "--locked", "--package", "xtask", "--bin", "bench"];
+    arguments.extend(WITH_BENCH);
+    arguments.extend(["--", "--guard"]);
+    let mut environment = vec![("PATH", path)];
+    environment.extend(memory_for_files().map(|folder| ("TMPDIR", folder)));
+    cargo(&arguments, &environment)
+}
+
 /// Whether rows are asked for whose names begin so: all are, unless some are named.
 fn wants(rows: &[&str], beginning: &str) -> bool {
     let mut named = rows.iter().filter(|row| !row.starts_with('-')).peekable();

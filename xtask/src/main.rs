@@ -22,8 +22,9 @@ Usage: cargo xtask <command>
                         the Python package's alone, in a fresh virtual environment; ARGUMENTS go to pytest
   bench [--quick] [ROW…]
                         what Stockade costs beside bare processes, as a table; --help lists the rows
+  guard                 what Stockade costs beside bare processes may not become much worse
   check                 formatting, lints, types and documentation, with warnings denied
-  ci                    test, then check
+  ci                    test, guard, then check
   help                  this text
 
 STOCKADE_TEST_REQUIRE=all, or a list such as python,node,root, turns the skipping of tests that
@@ -48,8 +49,9 @@ fn run(arguments: &[&str]) -> Result<(), String> {
         ["test", "--", passed_on @ ..] => commands::test(passed_on),
         ["test", "python", passed_on @ ..] => commands::test_python(passed_on),
         ["bench", passed_on @ ..] => commands::bench(passed_on),
+        ["guard"] => commands::guard(),
         ["check"] => commands::check(),
-        ["ci"] => commands::test(&[]).and_then(|()| commands::check()),
+        ["ci"] => commands::test(&[]).and_then(|()| commands::guard()).and_then(|()| commands::check()),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())

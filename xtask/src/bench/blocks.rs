@@ -21,25 +21,44 @@ const WIDTH: usize = 16;
 const TURNS: usize = 10;
 
 pub(crate) fn sh(workbench: &Workbench) -> Result<Vec<Row>> {
-    let (block, script) = (CodeBlock::new("sh", "true"), Script::shell("true")?);
-    let pair = one_block(workbench, workbench.session()?, 400, &block, &script)?;
+    let pair = sh_pair(workbench)?;
     let row = Row::times("`sh` block of `true`", &pair);
     Ok(vec![row.target("≤ +0.3 ms", pair.overhead_ms() <= 0.3)])
 }
 
+pub(crate) fn sh_pair(workbench: &Workbench) -> Result<Pair> {
+    let (block, script) = (CodeBlock::new("sh", "true"), Script::shell("true")?);
+    one_block(workbench, workbench.session()?, 400, &block, &script)
+}
+
 pub(crate) fn python(workbench: &Workbench) -> Result<Vec<Row>> {
-    let (script, block) = (Script::new(&real_python()?, "pass")?, CodeBlock::new("python", "pass"));
-    // A bare interpreter takes its time between two blocks, and so the next one has started.
-    let [fresh, spared] = [0, 1].map(|spares| {
-        let executor = LocalCommandLineCodeExecutor::builder().no_sandbox().spares(spares).build()?;
-        one_block(workbench, workbench.wait(executor.start())?, 60, &block, &script)
-    });
-    let (fresh, spared) = (fresh?, spared?);
+    let (fresh, spared) = (python_pair(workbench, 0)?, spared_pair(workbench)?);
     let is_met = spared.stockade <= Duration::from_millis(3);
     Ok(vec![
         Row::times("`python` block of `pass`, no spare", &fresh),
         Row::times("`python` block of `pass`, a spare ready", &spared).target("≤ 3 ms", is_met),
     ])
+}
+
+/// A bare interpreter takes its time between two blocks, and so the next one has started.
+pub(crate) fn spared_pair(workbench: &Workbench) -> Result<Pair> {
+    python_pair(workbench, 1)
+}
+
+fn python_pair(workbench: &Workbench, spares: u32) -> Result<Pair> {
+    let (script, block) = (Script::new(&real_python()?, "pass")?, CodeBlock::new("python", "pass"));
+    let executor = LocalCommandLineCodeExecutor::builder().no_sandbox().spares(spares).build()?;
+    one_block(workbench, workbench.wait(executor.start())?, 60, &block, &script)
+}
+
+/// Some of the larger modules of every Python.
+const MODULES: [&str; 4] = ["asyncio", "decimal", "http.client", "unittest.mock"];
+
+pub(crate) fn preloaded_pair(workbench: &Workbench) -> Result<Pair> {
+    let code = format!("import {}", MODULES.join(", "));
+    let (script, block) = (Script::new(&real_python()?, &code)?, CodeBlock::new("python", &*code));
+    let executor = LocalCommandLineCodeExecutor::builder().no_sandbox().preload(MODULES).build()?;
+    one_block(workbench, workbench.wait(executor.start())?, 20, &block, &script)
 }
 
 /// A block that uses pandas, whose import is nearly all that it costs.
@@ -102,21 +121,30 @@ fn real_python() -> Result<PathBuf> {
 }
 
 pub(crate) fn sixteen_at_once(workbench: &Workbench) -> Result<Vec<Row>> {
-    let scripts = (0..WIDTH).map(|_| Script::shell("true")).collect::<Result<Vec<_>>>()?;
-    let session = workbench.session()?;
     let mut rows = Vec::new();
     for (what, distinct) in [("different", true), ("the same", false)] {
-        let pair = by_turns(
-            workbench.count(25, 5),
-            || time(|| run_at_once(workbench, &session, distinct)),
-            || time(|| bare::run_at_once(&scripts, TURNS)),
-        )?;
+        let pair = width(workbench, distinct)?;
         let what = format!("{WIDTH} `sh` blocks of `true` at once, {what} code");
         let row = Row::rates(what, &pair, (WIDTH * TURNS) as f64, "blocks");
         rows.push(row.target("≥ 60 %", pair.rate_ratio() >= 0.6));
     }
-    workbench.stop(session)?;
     Ok(rows)
+}
+
+pub(crate) fn width_pair(workbench: &Workbench) -> Result<Pair> {
+    width(workbench, true)
+}
+
+fn width(workbench: &Workbench, distinct: bool) -> Result<Pair> {
+    let scripts = (0..WIDTH).map(|_| Script::shell("true")).collect::<Result<Vec<_>>>()?;
+    let session = workbench.session()?;
+    let pair = by_turns(
+        workbench.count(25, 5),
+        || time(|| run_at_once(workbench, &session, distinct)),
+        || time(|| bare::run_at_once(&scripts, TURNS)),
+    )?;
+    workbench.stop(session)?;
+    Ok(pair)
 }
 
 fn run_at_once(workbench: &Workbench, session: &Session, distinct: bool) -> Result<()> {

@@ -15,7 +15,9 @@ mod binding;
 mod blocks;
 mod docker;
 mod endings;
+mod guard;
 mod output;
+mod peers;
 mod pool;
 mod procfs;
 mod runner;
@@ -63,6 +65,11 @@ const GROUPS: &[Group] = &[
     Group { name: "docker-many", about: "50 containers at once", measure: docker::many },
     Group { name: "docker-pool", about: "the same in a container", measure: pool::in_docker },
     Group {
+        name: "peers",
+        about: "Stockade beside those who do the same; writes docs/benchmarks",
+        measure: peers::side_by_side,
+    },
+    Group {
         name: "autogen",
         about: "the Python package beside AutoGen's executors",
         measure: autogen::beside_autogen,
@@ -77,6 +84,11 @@ fn main() -> ExitCode {
         print!("{}", help());
         return ExitCode::SUCCESS;
     }
+    if let [only] = arguments.as_slice()
+        && only == "--guard"
+    {
+        return ended(Workbench::new(true).and_then(|workbench| guard::keep_watch(&workbench)));
+    }
     let quick = arguments.iter().any(|argument| argument == "--quick");
     let names: Vec<_> = arguments.iter().filter(|argument| *argument != "--quick").collect();
     if let Some(unknown) = names.iter().find(|name| GROUPS.iter().all(|group| group.name != **name)) {
@@ -85,7 +97,11 @@ fn main() -> ExitCode {
     }
     let chosen =
         GROUPS.iter().filter(|group| names.is_empty() || names.iter().any(|name| *name == group.name));
-    match measure(chosen, quick) {
+    ended(measure(chosen, quick))
+}
+
+fn ended(measured: Result<usize>) -> ExitCode {
+    match measured {
         Ok(0) => ExitCode::SUCCESS,
         Ok(failures) => {
             eprintln!("bench: {failures} of the measurements failed");

@@ -11,7 +11,7 @@ use stockade::{CodeBlock, LocalCommandLineCodeExecutor, Session};
 use crate::{
     bare::{self, Script},
     procfs::{self, Memory, Process},
-    statistics::{by_turns, median, milliseconds, time},
+    statistics::{Pair, by_turns, median, milliseconds, time},
     table::{Row, format_mebibytes, format_time},
     workbench::{Result, Workbench, succeeded},
 };
@@ -24,6 +24,19 @@ const WIDTH: usize = 4;
 const NO_GROWTH: u64 = 2 << 20;
 
 pub(crate) fn start_and_stop(workbench: &Workbench) -> Result<Vec<Row>> {
+    let (start, stops) = starts_and_stops(workbench)?;
+    let fast = start.stockade <= Duration::from_millis(5);
+    Ok(vec![
+        Row::times("start of a session; bare: `/bin/true`", &start).target("≤ 5 ms", fast),
+        Row::new("stop of a session", format_time(median(stops))),
+    ])
+}
+
+pub(crate) fn start_pair(workbench: &Workbench) -> Result<Pair> {
+    Ok(starts_and_stops(workbench)?.0)
+}
+
+fn starts_and_stops(workbench: &Workbench) -> Result<(Pair, Vec<Duration>)> {
     let mut stops = Vec::new();
     let start = by_turns(
         workbench.count(100, 25),
@@ -40,11 +53,7 @@ pub(crate) fn start_and_stop(workbench: &Workbench) -> Result<Vec<Row>> {
         },
         || time(|| bare::succeed(Command::new("/bin/true").stdin(Stdio::null()))),
     )?;
-    let fast = start.stockade <= Duration::from_millis(5);
-    Ok(vec![
-        Row::times("start of a session; bare: `/bin/true`", &start).target("≤ 5 ms", fast),
-        Row::new("stop of a session", format_time(median(stops))),
-    ])
+    Ok((start, stops))
 }
 
 pub(crate) fn many_at_once(workbench: &Workbench) -> Result<Vec<Row>> {
