@@ -1,9 +1,10 @@
 """Stockade beside those who do the same, by turns in one run, for `cargo xtask bench peers`.
 
-Each is used as its own documentation shows. Prints a line for each measurement: what was measured, where, whom, with what parameter, in which unit, then the
-median, the 95th and the 99th percentile and how many samples there were. With `--out` the same is written there as
-`peers.csv`, and the plots beside it. Whoever runs this says by STOCKADE_TEST_IMAGE from which image the containers
-are, and by STOCKADE_TEST_DOCKER at which daemon; without them they are left out.
+Each is used as its own documentation shows. Prints a line for each measurement: what was measured, where, whom, with
+what parameter, in which unit, then the median, the 95th and the 99th percentile and how many samples there were. With
+`--out` the same is written there as `peers.csv`, and the plots beside it. Whoever runs this says by
+STOCKADE_TEST_IMAGE from which image the containers are, and by STOCKADE_TEST_DOCKER at which daemon; without them
+they are left out.
 
 usage: peers.py [--quick] [--out FOLDER]
 """

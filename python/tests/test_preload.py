@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from stockade.sync import LocalCommandLineCodeExecutor as SyncExecutor
 IS_THERE = [CodeBlock("import sys; print('decimal' in sys.modules)", "python")]
 
 
-async def test_blocks_begin_with_them(docker: dict[str, str]) -> None:
+async def test_blocks_begin_with_them(docker: dict[str, Any]) -> None:
     for executor in (
         LocalCommandLineCodeExecutor(preload=["decimal"]),
         DockerCommandLineCodeExecutor(preload=["decimal"], **docker),
