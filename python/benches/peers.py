@@ -524,7 +524,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     # This interpreter is everybody's, and many descriptors are open at once.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if shutil.which("docker") is None:
         os.environ.pop("STOCKADE_TEST_DOCKER", None)
