@@ -418,7 +418,7 @@ macro_rules! set_session_options {
             $builder = $builder.language(language);
         }
         $builder = $builder.preload($options.list::<String>("preload")?);
-        set!($builder, $options, { output_limit: u64, keep_going: bool, merge_streams: bool, spares: u32, });
+        set!($builder, $options, { output_limit: u64, keep_going: bool, merge_streams: bool, spares: u32, teardown: bool, });
     };
 }
 

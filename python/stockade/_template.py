@@ -176,6 +176,7 @@ class LocalTemplate(Template):
         merge_streams: bool = False,
         spares: int = 1,
         preload: Sequence[str] = (),
+        teardown: bool = False,
         languages: Sequence[Language] = (),
     ) -> None:
         """Makes an executor; `start` starts its session.
@@ -205,6 +206,8 @@ class LocalTemplate(Template):
                 imported them, with descriptors and random numbers of their own, and one seed of hashes. What can't
                 be forked, for it leaves threads running, each block imports for itself: `info["preload"]` says so,
                 and a warning.
+            teardown: Whether Python blocks whose interpreter had waited, or was forked, take their modules apart at
+                their end, as others do. It takes some milliseconds, and lets a `__del__` in a module have its say.
             languages: Languages beside those that are built in.
 
         Raises:
@@ -223,6 +226,7 @@ class LocalTemplate(Template):
             merge_streams=merge_streams,
             spares=spares,
             preload=preload,
+            teardown=teardown,
             languages=languages,
         )
         self._make(Executor.local, options, functions, functions_module)
@@ -273,6 +277,7 @@ class DockerTemplate(Template):
         merge_streams: bool = False,
         spares: int = 1,
         preload: Sequence[str] = (),
+        teardown: bool = False,
         languages: Sequence[Language] = (),
     ) -> None:
         """Makes an executor; `start` starts its session.
@@ -330,6 +335,8 @@ class DockerTemplate(Template):
                 imported them, with descriptors and random numbers of their own, and one seed of hashes. What can't
                 be forked, for it leaves threads running, each block imports for itself: `info["preload"]` says so,
                 and a warning.
+            teardown: Whether Python blocks whose interpreter had waited, or was forked, take their modules apart at
+                their end, as others do. It takes some milliseconds, and lets a `__del__` in a module have its say.
             languages: Languages beside those that are built in.
 
         Raises:
@@ -373,6 +380,7 @@ class DockerTemplate(Template):
             merge_streams=merge_streams,
             spares=spares,
             preload=preload,
+            teardown=teardown,
             languages=languages,
         )
         self._make(Executor.docker, options, functions, functions_module)

@@ -51,9 +51,10 @@ impl Door {
         Ok((Self(ours), theirs))
     }
 
-    /// Has the spare run its block. Fails when it is gone.
-    pub(crate) fn send_in(&self, file: &Path) -> io::Result<()> {
-        say(&self.0, file.as_os_str().as_bytes())
+    /// Has the spare run its block, and end with or without taking apart its modules. Fails when it is gone.
+    pub(crate) fn send_in(&self, file: &Path, teardown: bool) -> io::Result<()> {
+        let word: &[u8] = if teardown { b"t" } else { b"f" };
+        say(&self.0, &[word, file.as_os_str().as_bytes()].concat())
     }
 
     /// Whether the spare has not said that it begins with its block. From then on it can't: it ends when it tries.

@@ -37,6 +37,8 @@ pub(super) struct Session {
     pub(super) languages: Languages,
     /// How many interpreters wait for blocks.
     pub(super) spares: usize,
+    /// Those that waited take their modules apart at their end.
+    pub(super) teardown: bool,
     pub(super) remove_workspace: bool,
     /// Removed at the end.
     pub(super) scratch: Option<PathBuf>,
@@ -79,6 +81,7 @@ impl Session {
             out_of_memory_kills: spec.memory_limit.then(OutOfMemoryKills::find).flatten(),
             languages: Languages::new(spec.languages),
             spares: (spec.spares as usize).min(MOST_SPARES),
+            teardown: spec.teardown,
             remove_workspace: spec.remove_workspace,
             scratch: spec.scratch.as_ref().map(to_path).filter(|path| path.is_absolute()),
             heartbeat_timeout: spec.heartbeat_timeout_ms.map(Duration::from_millis),

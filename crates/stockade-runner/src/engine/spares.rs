@@ -139,8 +139,9 @@ impl Engine {
             self.spares.failures = 0;
             self.let_spares_go();
         }
+        let teardown = self.session.as_ref().is_some_and(|session| session.teardown);
         while let Some(Spare { process, door, .. }) = self.spares.waiting.pop() {
-            match door.send_in(file) {
+            match door.send_in(file, teardown) {
                 Ok(()) => return Some((self.assign(process, run), door)),
                 // It is gone, and its keeper has not said so yet.
                 Err(_) => self.pipes.close_all(&process.pipes),
@@ -148,7 +149,7 @@ impl Engine {
         }
         // Of a server one can be had at once.
         let (process, door) = self.fork_spare(run, &start)?;
-        if door.send_in(file).is_err() {
+        if door.send_in(file, teardown).is_err() {
             self.pipes.close_all(&process.pipes);
             self.keepers.remove(process.keeper);
             return None;

@@ -5,18 +5,21 @@
 
 
 def wait():
-    """Waits for the path of the block's file. At the end of the wait stdin is as empty as every block's."""
+    """Waits for the path of the block's file, and whether all is to be taken apart at its end.
+
+    At the end of the wait stdin is as empty as every block's.
+    """
     import os
 
-    path = os.fsdecode(os.read(0, 65536))
-    if not path:
+    asked = os.read(0, 65536)
+    if not asked:
         os._exit(0)
     # From here on it is the block's own affair what becomes of it.
     os.write(0, b"!")
     nowhere = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nowhere, 0)
     os.close(nowhere)
-    return path
+    return os.fsdecode(asked[1:]), asked[:1] == b"t"
 
 
 def set_up(path, main):
@@ -82,7 +85,7 @@ def descriptors():
     return os.listdir("/proc/self/fd")
 
 
-def end(status, main, held):
+def end(status, main, held, apart):
     """Ends as the interpreter does, but for what takes longest and nobody sees: taking modules apart.
 
     Where a file is open, a thread runs or a class wants to know of its objects' end, something may be seen of that, and it
@@ -97,7 +100,7 @@ def end(status, main, held):
         threading._shutdown()
     atexit._run_exitfuncs()
     is_busy = len(sys._current_frames()) > 1 or len(descriptors()) > held
-    if is_busy or any(isinstance(own, type) and "__del__" in own.__dict__ for own in main.values()):
+    if apart or is_busy or any(isinstance(own, type) and "__del__" in own.__dict__ for own in main.values()):
         sys.exit(status)
     # What the block has made goes now, and may speak; what it is spoken with stays.
     kept = (type, type(sys), type(end))
@@ -114,7 +117,7 @@ def end(status, main, held):
 
 
 def spare(main):
-    path = wait()
+    path, apart = wait()
     set_up(path, main)
     held = len(descriptors())
-    end(run(load(path), main), main, held)
+    end(run(load(path), main), main, held, apart)

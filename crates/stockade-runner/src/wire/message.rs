@@ -124,6 +124,8 @@ pub struct SessionSpec {
     pub scratch: Option<ByteBuf>,
     /// Python interpreters that wait for the next blocks, once a block has used one.
     pub spares: u32,
+    /// Interpreters that waited, or were forked, take their modules apart at their end, as others do.
+    pub teardown: bool,
 }
 
 /// Who owns the files that blocks make in the workspace.

@@ -114,6 +114,8 @@ const BLOCKS: &[&str] = &[
     "import sys; sys.exit('bye')",
     "raise KeyboardInterrupt",
     "import os; os._exit(4)",
+    "import signal; signal.signal(signal.SIGTERM, lambda *a: print('caught')); signal.raise_signal(signal.SIGTERM)",
+    "import signal; signal.signal(signal.SIGALRM, lambda *a: print('rang')); signal.setitimer(0, 0.05); signal.pause()",
     "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
     "import os, sys; os.execv(sys.executable, ['python', '-c', 'print(1)'])",
     "import sys; sys.stdout.write('no end of line')",
@@ -175,6 +177,24 @@ fn what_it_did(runner: &mut Runner, code: &str) -> (Status, String, String, bool
     let [stdout, stderr] =
         [ran.stdout(), ran.stderr()].map(|text| text.replace(place.trim_end_matches('/'), "W"));
     (ran.status(), stdout, stderr, made)
+}
+
+/// Modules have nothing to say at their end unless somebody asks for it, and with a `__del__` in one they do.
+#[test]
+fn modules_are_taken_apart_where_that_is_asked_for() {
+    if !Need::Python.is_there() {
+        return;
+    }
+    for (teardown, said) in [(false, ""), (true, "taken apart\n")] {
+        let mut setup = with_spares(1);
+        setup.session.teardown = teardown;
+        let mut runner = setup.start();
+        let module = "class Held:\n    def __del__(self, say=print): say('taken apart')\nheld = Held()\n";
+        fs::write(runner.path("held.py"), module).expect("written");
+        runner.ran(python("pass"));
+        wait_for_spares(&runner, 1);
+        assert_eq!(runner.ran(python("import held")).status_and_stdout(), (exited(0), said.into()));
+    }
 }
 
 #[test]
