@@ -232,9 +232,11 @@ impl FromPyObject<'_, '_> for Seconds {
             Ok(delta) => delta.call_method0("total_seconds")?.extract()?,
             Err(_) => value.extract()?,
         };
-        // What is no time becomes one that the builders refuse: nothing, or too long.
-        let longest = Duration::from_secs(u64::MAX);
-        Ok(Self(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(longest)))
+        if seconds.is_nan() || seconds < 0.0 {
+            return Err(PyValueError::new_err(format!("must be a time, not {seconds} seconds")));
+        }
+        // What is longer than can be counted is refused by the builders, or for ever.
+        Ok(Self(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_secs(u64::MAX))))
     }
 }
 

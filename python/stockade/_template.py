@@ -203,9 +203,11 @@ class LocalTemplate(Template):
                 one block, which is spared its start. 64 at most; 0 for none.
             preload: Python modules to import once, before the first block, for all Python blocks to begin with: one
                 with pandas then takes some milliseconds instead of hundreds. Blocks are forks of the process that has
-                imported them, with descriptors and random numbers of their own, and one seed of hashes. What can't
-                be forked, for it leaves threads running, each block imports for itself: `info["preload"]` says so,
-                and a warning.
+                imported them, with random numbers of their own and one seed of hashes; a call that sets an `env` gets
+                none. What modules print when they are imported is told to nobody. When one changes, or a package is
+                installed, all are imported anew. A module that can't be imported is a `StartError`. What no fork
+                would have (open files, threads, shared memory) each block imports for itself:
+                `info["preload"]` says so, and a warning.
             teardown: Whether Python blocks whose interpreter had waited, or was forked, take their modules apart at
                 their end, as others do. It takes some milliseconds, and lets a `__del__` in a module have its say.
             languages: Languages beside those that are built in.
@@ -332,9 +334,11 @@ class DockerTemplate(Template):
                 one block, which is spared its start. 64 at most; 0 for none.
             preload: Python modules to import once, before the first block, for all Python blocks to begin with: one
                 with pandas then takes some milliseconds instead of hundreds. Blocks are forks of the process that has
-                imported them, with descriptors and random numbers of their own, and one seed of hashes. What can't
-                be forked, for it leaves threads running, each block imports for itself: `info["preload"]` says so,
-                and a warning.
+                imported them, with random numbers of their own and one seed of hashes; a call that sets an `env` gets
+                none. What modules print when they are imported is told to nobody. When one changes, or a package is
+                installed, all are imported anew. A module that can't be imported is a `StartError`. What no fork
+                would have (open files, threads, shared memory) each block imports for itself:
+                `info["preload"]` says so, and a warning.
             teardown: Whether Python blocks whose interpreter had waited, or was forked, take their modules apart at
                 their end, as others do. It takes some milliseconds, and lets a `__del__` in a module have its say.
             languages: Languages beside those that are built in.

@@ -88,9 +88,9 @@ WRONG_TYPES: list[tuple[type, dict[str, Any], str]] = [
 
 BAD_VALUES: list[tuple[type, dict[str, Any], str]] = [
     (LocalCommandLineCodeExecutor, {"timeout": 0}, "timeout must be at least a millisecond"),
-    (LocalCommandLineCodeExecutor, {"timeout": -1}, "timeout must be at least a millisecond"),
+    (LocalCommandLineCodeExecutor, {"timeout": -1}, "timeout must be a time, not -1 seconds"),
     (LocalCommandLineCodeExecutor, {"timeout": timedelta(0)}, "timeout must be at least a millisecond"),
-    (LocalCommandLineCodeExecutor, {"timeout": float("nan")}, "timeout must be at least a millisecond"),
+    (LocalCommandLineCodeExecutor, {"timeout": float("nan")}, "timeout must be a time, not NaN seconds"),
     (LocalCommandLineCodeExecutor, {"timeout": float("inf")}, "timeout must be at most ten years"),
     (LocalCommandLineCodeExecutor, {"output_limit": 1 << 40}, "output_limit must be at most"),
     (

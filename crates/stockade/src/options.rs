@@ -180,14 +180,15 @@ macro_rules! session_setters {
         /// Python modules to import once, before the first block, for all blocks to begin with: a block that imports
         /// pandas then takes some milliseconds instead of hundreds. None by default.
         ///
-        /// One process imports them, and each Python block that sets no environment of its own is a fork of it. It has
-        /// the standard streams and no descriptor of the modules', and its random numbers are its own (`random` and
-        /// `numpy.random` are seeded anew); the seed of hashes is that of all forks. What the modules print when they are
-        /// imported is told to nobody. When one of them is installed anew all are imported anew.
+        /// One process imports them, and each Python block that sets no environment of its own is a fork of it. Its random
+        /// numbers are its own (`random` and `numpy.random` are seeded anew); the seed of hashes is that of all forks. What
+        /// the modules print when they are imported is told to nobody. When a file of theirs changes, or one in the
+        /// workspace that was imported with them, or a package is installed, all are imported anew.
         ///
         /// The import may take as long as a block. A module that can't be imported is an [`Error::Preload`] of the start.
-        /// Modules that leave threads running, which no fork would have, are not used: [`SessionInfo::preload`] says so,
-        /// and each block imports for itself.
+        /// Modules that leave behind what no fork would have, or share it, are not used: threads, open files, child
+        /// processes, shared memory, another current directory. [`SessionInfo::preload`] says so, and each block imports
+        /// for itself.
         ///
         /// [`Error::Preload`]: crate::Error::Preload
         /// [`SessionInfo::preload`]: crate::SessionInfo::preload

@@ -291,9 +291,12 @@ impl Session {
         // The runner ends at the latest now, and by force if it does not.
         self.client.close();
         self.ended.cancelled().await;
-        match survivors? {
-            pids if pids.is_empty() => Ok(()),
-            pids => Err(Error::ended(Fault::Survivors { pids })),
+        match survivors {
+            Ok(pids) if pids.is_empty() => Ok(()),
+            Ok(pids) => Err(Error::ended(Fault::Survivors { pids })),
+            // Its pool has stopped it before, in order.
+            Err(Error::SessionEnded { fault: Fault::Stopped, .. }) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 }

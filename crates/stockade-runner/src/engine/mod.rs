@@ -320,6 +320,7 @@ impl Engine {
         }
         for keeper in self.keepers.overdue(now) {
             self.keeper_died(keeper)?;
+            self.server_failed("it does not answer")?;
         }
         self.expire_server(now)?;
         if self.retry.is_some_and(|retry| retry <= now) {

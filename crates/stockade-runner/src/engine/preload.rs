@@ -15,13 +15,16 @@ use super::{Engine, Handled, admission::Ordered, reactor::Token, run, spares::St
 use crate::{
     environment::Environment,
     interpreter,
-    os::process::{End, Ended, Parent},
+    os::process::{self, End, Ended, Parent},
     spare::{self, Door, Said, Server},
     wire::message::{Preloaded, Reply, RunId, Variable},
 };
 
 /// After as many that ended by themselves no other is started.
 const MOST_FAILURES: usize = 3;
+/// How long one that has closed its way to us may take to end.
+const END: Duration = Duration::from_secs(1);
+const ENDED: &str = "Python ended before it had imported them";
 
 /// What is to be imported, and the server that has done so.
 #[derive(Debug, Default)]
@@ -49,6 +52,8 @@ struct Running {
     start: Start,
     pipes: Vec<u64>,
     phase: Phase,
+    /// It has closed its way to us.
+    is_silent: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +87,11 @@ impl Preload {
             Phase::Importing { until } => until,
             Phase::Ready => None,
         }
+    }
+
+    /// Takes in that a fork was made.
+    pub(super) fn server_works(&mut self) {
+        self.failures = 0;
     }
 
     pub(super) fn wants_server(&self) -> bool {
@@ -143,7 +153,15 @@ impl Engine {
             engine.order_keeper(id, &program, Parent::Ours, [stdin.as_fd(), stdout, stderr])
         })?;
         let until = Instant::now().checked_add(self.preload.timeout);
-        Ok(Running { id, pid: None, way, start, pipes: process.pipes, phase: Phase::Importing { until } })
+        Ok(Running {
+            id,
+            pid: None,
+            way,
+            start,
+            pipes: process.pipes,
+            phase: Phase::Importing { until },
+            is_silent: false,
+        })
     }
 
     pub(super) fn is_server(&self, id: RunId) -> bool {
@@ -151,7 +169,12 @@ impl Engine {
     }
 
     pub(super) fn server_spawned(&mut self, id: RunId, pid: i32) -> Handled {
-        let pid = Pid::from_raw(pid.max(0));
+        // One that has been waited for is not ours any more, nor is its number.
+        let pid = Pid::from_raw(pid.max(0)).filter(|pid| process::is_child(*pid));
+        let is_ours = self.is_server(id);
+        if is_ours && pid.is_none() {
+            return self.server_failed(ENDED);
+        }
         match self.preload.server.as_mut().filter(|server| server.id == id) {
             Some(server) => server.pid = pid,
             // It was given up meanwhile.
@@ -189,10 +212,13 @@ impl Engine {
 
     /// The server has closed its way to us: it has ended, as we are told in a moment, or is to end.
     fn server_went_silent(&mut self) -> Handled {
-        let Some(server) = &self.preload.server else { return Ok(()) };
-        let Some(pid) = server.pid else { return self.server_failed("Python ended before it imported them") };
+        let Some(server) = &mut self.preload.server else { return Ok(()) };
+        if server.pid.is_none() {
+            return self.server_failed(ENDED);
+        }
         let _ = self.reactor.forget(server.way.descriptor());
-        let _ = kill_process(pid, Signal::KILL);
+        server.is_silent = true;
+        server.phase = Phase::Importing { until: Some(Instant::now() + END) };
         Ok(())
     }
 
@@ -238,6 +264,9 @@ impl Engine {
     pub(super) fn expire_server(&mut self, now: Instant) -> Handled {
         if self.preload.due().is_none_or(|due| due > now) {
             return Ok(());
+        }
+        if self.preload.server.as_ref().is_some_and(|server| server.is_silent) {
+            return self.server_failed(ENDED);
         }
         let timeout = self.preload.timeout;
         self.server_failed(&format!("the import did not end within {timeout:.1?}"))

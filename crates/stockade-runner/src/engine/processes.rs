@@ -55,6 +55,7 @@ impl Engine {
     fn take_report(&mut self, keeper: u64, run: Option<RunId>, report: Report) -> Handled {
         let active = run.filter(|run| self.runs.contains_key(run));
         if let Report::Adopted = report {
+            self.preload.server_works();
             // Among our children there may have been strays that could have been this one.
             self.end_strays();
             return Ok(());

@@ -170,7 +170,8 @@ impl Engine {
     /// Starts a run again whose spare has ended before it heard of it. What it was to run never began.
     pub(super) fn start_again(&mut self, id: RunId) -> Handled {
         let Some(run) = self.runs.remove(&id) else { return Ok(()) };
-        self.spares.failures += 1;
+        // A fork may have found that its modules have changed, and what else is wrong with it is the server's.
+        self.spares.failures += usize::from(!self.preload.is_wanted());
         self.pipes.close_all(&run.pipes);
         let Purpose::Block(block) = run.purpose else { return Ok(()) };
         block.file.release();

@@ -4,7 +4,7 @@
 # are taken out of what is told of an error; code that looks at its stack sees them.
 
 
-def wait():
+def wait(is_current):
     """Waits for the path of the block's file, and whether all is to be taken apart at its end.
 
     At the end of the wait stdin is as empty as every block's.
@@ -12,7 +12,8 @@ def wait():
     import os
 
     asked = os.read(0, 65536)
-    if not asked:
+    # One that has imported what was changed since is not the block's.
+    if not asked or not is_current():
         os._exit(0)
     # From here on it is the block's own affair what becomes of it.
     os.write(0, b"!")
@@ -34,7 +35,9 @@ def set_up(path, main):
     if hasattr(sys, "orig_argv"):
         sys.orig_argv[1:] = [path]
     if not getattr(sys.flags, "safe_path", False):
-        sys.path[0] = os.path.dirname(path)
+        # What was put before it stays there.
+        folder = os.path.dirname(path)
+        sys.path[:] = [folder if entry == "" else entry for entry in sys.path]
 
 
 def load(path):
@@ -57,7 +60,8 @@ def run(code, main):
         exec(code, main)
     except SystemExit as ended:
         if ended.code is None or type(ended.code) is int:
-            return (ended.code or 0) & 0xFF
+            # What is no number of the machine's counts as -1.
+            return (ended.code or 0) & 0xFF if -(2**63) <= (ended.code or 0) < 2**63 else 0xFF
         raise
     except BaseException as error:
         tell_of_own_frames_only(sys, error.__traceback__.tb_next)
@@ -116,8 +120,8 @@ def end(status, main, held, apart):
     os._exit(status)
 
 
-def spare(main):
-    path, apart = wait()
+def spare(main, is_current=lambda: True):
+    path, apart = wait(is_current)
     set_up(path, main)
     held = len(descriptors())
     end(run(load(path), main), main, held, apart)

@@ -6,25 +6,31 @@
 
 def serve(main):
     import os
+    import time
 
     main.pop("os", None)
-    runner = connect()
+    runner, place, begun = connect(), os.getcwd(), time.time_ns()
     modules = runner.recv(65536).decode().split()
-    said = take_in(modules)
-    runner.send(said)
-    found = stamps(modules)
+    failed = take_in(modules)
+    why = failed or unfit(place, runner)
+    runner.send((("failed " if failed else "unfit ") + why).encode("utf-8", "replace")[:4096] if why else b"ready")
+    paths = watched(modules, place)
+    found = stamps(paths)
+    if any(stamp and stamp[-1] >= begun for stamp in found):
+        # It was changed while it was imported, before or after it was read.
+        found = None
     while True:
         streams = asked(runner)
         if streams is None:
             os._exit(0)
-        if stamps(modules) != found:
+        if stamps(paths) != found:
             # What it has imported is not what an interpreter would import now.
             runner.send(b"changed")
             os._exit(0)
         if fork(streams, runner):
             break
     begin_anew()
-    spare(main)
+    spare(main, lambda: stamps(paths) == found)
 
 
 def connect():
@@ -41,43 +47,84 @@ def connect():
 
 
 def take_in(modules):
-    """Imports them, and says what came of it."""
-    import os
-    import sys
-
+    """Imports them. Gives what can't be imported, and why."""
     for module in modules:
         try:
             __import__(module)
         except BaseException as error:
-            return f"failed {module} can't be imported: {type(error).__name__}: {error}".encode()[:4096]
-    for stream in sys.stdout, sys.stderr:
-        if stream is not None:
-            stream.flush()
-    # Some end their threads around a fork, for good.
-    trial = os.fork()
-    if trial == 0:
-        os._exit(0)
-    os.waitpid(trial, 0)
-    threads = len(os.listdir("/proc/self/task")) - 1
-    if threads:
-        return f"unfit what is imported keeps {threads} thread{'s' * (threads > 1)} running, which no fork would have".encode()
-    return b"ready"
+            return f"{module} can't be imported: {type(error).__name__}: {error}"
+    return ""
 
 
-def stamps(modules):
-    """By which it is known that a module's package was installed anew."""
+def unfit(place, runner):
+    """Why no fork of this process would be to a block what an interpreter of its own is."""
     import os
     import sys
 
+    try:
+        for stream in sys.stdout, sys.stderr:
+            if stream is not None:
+                stream.flush()
+        # Some end their threads around a fork, for good.
+        trial = os.fork()
+        if trial == 0:
+            os._exit(0)
+        os.waitpid(trial, 0)
+        threads = os.listdir("/proc/self/task")
+        if len(threads) > 1:
+            return f"what is imported keeps {len(threads) - 1} thread{'s' * (len(threads) > 2)} running"
+        for name in descriptors():
+            if int(name) > 2 and int(name) != runner.fileno() and os.path.exists(f"/proc/self/fd/{name}"):
+                return f"what is imported keeps open {os.readlink(f'/proc/self/fd/{name}')}"
+        children = f"/proc/self/task/{threads[0]}/children"
+        if os.path.exists(children) and open(children).read():
+            return "what is imported keeps a child process running"
+        if any(line.split()[1].startswith("rw-s") for line in open("/proc/self/maps")):
+            return "what is imported shares memory with other processes"
+        if os.getcwd() != place:
+            return "what is imported changes the current directory"
+    except BaseException as error:
+        return f"what is imported keeps Python from being forked: {type(error).__name__}: {error}"
+    return ""
+
+
+def watched(modules, place):
+    """By which it is known whether an interpreter would import something else now: the files of the modules and of all that
+    lies in the workspace, then the folders in which modules are looked for."""
+    import os
+    import sys
+
+    listed = {part for module in modules for part in (module, module.partition(".")[0])}
+    files, folders = set(), set()
+    for name, module in list(sys.modules.items()):
+        path = getattr(module, "__file__", None)
+        if type(path) is not str:
+            continue
+        is_own = path.startswith(place + os.sep) and not path.startswith(sys.prefix + os.sep)
+        if is_own or name in listed:
+            files.add(path)
+    # The workspace itself changes with every block.
+    folders.update(folder for folder in sys.path if folder and os.path.abspath(folder) != place)
+    site = sys.modules.get("site")
+    if site is not None and site.ENABLE_USER_SITE:
+        folders.add(site.getusersitepackages())
+    return sorted(files), sorted(folders)
+
+
+def stamps(paths):
+    """Of each path; the last of a file's is when it was changed, in nanoseconds."""
+    import os
+
     found = []
-    for name in {part for module in modules for part in (module, module.partition(".")[0])}:
-        try:
-            stat = os.stat(sys.modules[name].__file__)
-            found.append((name, stat.st_ino, stat.st_size, stat.st_mtime_ns))
-        except Exception:
-            # It has no file, or it is gone.
-            found.append((name, 0, 0, 0))
-    return sorted(found)
+    for paths, is_file in zip(paths, (True, False)):
+        for path in paths:
+            try:
+                stat = os.stat(path)
+                changed = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) if is_file else (stat.st_mtime_ns, 0)
+                found.append((stat.st_ino, *changed))
+            except OSError:
+                found.append(None)
+    return found
 
 
 def asked(runner):
@@ -116,27 +163,9 @@ def fork(given, runner):
     os.setsid()
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
-    let_go([runner.detach(), ended, *given])
-    return True
-
-
-def let_go(own):
-    """Closes what is the server's own. What a module holds open leads nowhere: it may close the number, when it is not
-    to be another's."""
-    import os
-
-    for descriptor in own:
+    for descriptor in [runner.detach(), ended, *given]:
         os.close(descriptor)
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for descriptor in map(int, descriptors()):
-        try:
-            if descriptor > 2 and descriptor != nowhere:
-                os.fstat(descriptor)
-                os.dup2(nowhere, descriptor, False)
-        except OSError:
-            # That of the list.
-            pass
-    os.close(nowhere)
+    return True
 
 
 def become_keeper(child, keeper, channel):
@@ -153,16 +182,10 @@ def become_keeper(child, keeper, channel):
 def begin_anew():
     """Has what a fork shares with others begin as in an interpreter of its own. `random` sees to itself."""
     import importlib
-    import os
     import sys
 
     numbers = sys.modules.get("numpy.random")
     if numbers is not None:
         numbers.seed()
-    # What was installed since is found.
+    # What was written since is found.
     importlib.invalidate_caches()
-    site = sys.modules.get("site")
-    if site is not None and site.ENABLE_USER_SITE:
-        packages = site.getusersitepackages()
-        if packages not in sys.path and os.path.isdir(packages):
-            site.addsitedir(packages)

@@ -137,7 +137,7 @@ fn what_leaves_threads_running_is_not_forked_and_blocks_import_it_themselves() {
     let threads =
         "import threading, time\nthreading.Thread(target=time.sleep, args=(3600,), daemon=True).start()\n";
     let mut runner = with_module(1, "threads", threads);
-    let why = "what is imported keeps 1 thread running, which no fork would have";
+    let why = "what is imported keeps 1 thread running";
     assert_eq!(preload(&mut runner, &["threads"], 60_000), Preloaded::Unfit { why: why.into() });
     assert_eq!(printed(&mut runner, "import threads, threading; print(threading.active_count())"), "2\n");
     // One that ends its threads when it is forked will do.
@@ -187,23 +187,62 @@ fn blocks_run_at_once_and_none_has_anything_of_another() {
 }
 
 #[test]
-fn a_fork_has_no_descriptor_of_the_server_s_and_what_a_module_holds_leads_nowhere() {
+fn a_fork_has_no_descriptor_of_the_server_s() {
     if !Need::Python.is_there() {
         return;
     }
-    let mut runner = with_module(1, "opens", "file = open(__file__)\n");
-    let open = "import os; print(sorted(int(n) for n in os.listdir('/proc/self/fd')))";
-    assert_eq!(preload(&mut runner, &["json"], 60_000), Preloaded::Ready);
+    let mut runner = preloaded(1, &["json"]);
     // The last is that of the list.
+    let open = "import os; print(sorted(int(n) for n in os.listdir('/proc/self/fd')))";
     assert_eq!(printed(&mut runner, open), "[0, 1, 2, 3]\n");
-    let mut runner = with_module(1, "opens", "file = open(__file__)\n");
-    assert_eq!(preload(&mut runner, &["opens"], 60_000), Preloaded::Ready);
-    let read = "import opens, os\nprint(repr(opens.file.read()), os.readlink(f'/proc/self/fd/{opens.file.fileno()}'))";
-    assert_eq!(printed(&mut runner, read), "'' /dev/null\n");
-    // Its end does not close what the block has opened.
-    let closes = "import opens\nfile = open('written', 'w')\nopens.file.close()\nfile.write('all')";
-    assert_eq!(printed(&mut runner, closes), "");
-    assert_eq!(runner.file("written"), "all");
+}
+
+#[test]
+fn what_a_fork_would_not_have_or_would_share_is_told_and_imported_by_each_block() {
+    if !Need::Python.is_there() {
+        return;
+    }
+    for (held, told) in [
+        ("file = open(__file__)", "what is imported keeps open "),
+        ("import logging; logging.basicConfig(filename='log')", "what is imported keeps open "),
+        (
+            "import subprocess; child = subprocess.Popen(['sleep', '600'])",
+            "what is imported keeps a child process running",
+        ),
+        ("import mmap; shared = mmap.mmap(-1, 4096)", "what is imported shares memory with other processes"),
+        (
+            "import multiprocessing; lock = multiprocessing.Lock()",
+            "what is imported shares memory with other processes",
+        ),
+        ("import os; os.chdir('/')", "what is imported changes the current directory"),
+        (
+            "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+            "what is imported keeps Python from being forked: ",
+        ),
+    ] {
+        let mut runner = with_module(1, "odd", held);
+        let Preloaded::Unfit { why } = preload(&mut runner, &["odd"], 60_000) else {
+            panic!("{held} is fit")
+        };
+        assert!(why.starts_with(told), "{why}");
+        assert_eq!(runner.ran(python("import odd")).stderr(), "", "{held}");
+        assert_eq!(runner.stop(), []);
+        runner.wait_for_no_survivor();
+    }
+}
+
+#[test]
+fn what_a_module_puts_before_all_folders_stays_there() {
+    if !Need::Python.is_there() {
+        return;
+    }
+    let mut runner = with_module(1, "first", "import sys\nsys.path.insert(0, '/first')\n");
+    assert_eq!(preload(&mut runner, &["first"], 60_000), Preloaded::Ready);
+    let said = printed(
+        &mut runner,
+        "import sys, os; print(sys.path[0], sys.path[1] == os.getcwd(), '' in sys.path)",
+    );
+    assert_eq!(said, "/first True False\n");
 }
 
 #[test]
@@ -218,8 +257,30 @@ fn a_server_that_is_killed_is_replaced_and_one_that_is_stopped_keeps_no_block_fr
     assert_eq!(printed(&mut runner, "print('on')"), "on\n");
     wait_until("another server", || Some(server(&runner)).filter(|server| *server != first));
     wait_until("both imports", || (runner.file("imports") == "xx").then_some(()));
-    server(&runner).signal(Signal::STOP);
+    let stopped = server(&runner);
+    stopped.signal(Signal::STOP);
     assert_eq!(printed(&mut runner, "print('on')"), "on\n");
+    wait_until("another server", || Some(server(&runner)).filter(|server| *server != stopped));
+}
+
+#[test]
+fn any_number_of_servers_are_replaced_that_have_served() {
+    if !Need::Python.is_there() {
+        return;
+    }
+    let mut runner = preloaded(0, &["decimal"]);
+    for _ in 0..5 {
+        assert_eq!(printed(&mut runner, "import sys; print('decimal' in sys.modules)"), "True\n");
+        let last = server(&runner);
+        last.signal(Signal::KILL);
+        wait_until("the next", || {
+            printed(&mut runner, "pass");
+            Some(server(&runner)).filter(|server| *server != last)
+        });
+        let is_there =
+            |runner: &mut Runner| printed(runner, "import sys; print('decimal' in sys.modules)") == "True\n";
+        wait_until("its import", || is_there(&mut runner).then_some(()));
+    }
 }
 
 #[test]
@@ -245,21 +306,60 @@ fn a_block_whose_keeper_is_killed_ends_with_it() {
     assert_eq!(printed(&mut runner, "print('on')"), "on\n");
 }
 
+/// By whomever, and when a spare waits already.
 #[test]
-fn a_module_that_was_installed_anew_is_imported_anew() {
+fn what_has_changed_is_imported_anew() {
     if !Need::Python.is_there() {
         return;
     }
     for spares in [0, 1] {
-        let mut runner = with_module(spares, "changing", "value = 1\n");
-        assert_eq!(preload(&mut runner, &["changing"], 60_000), Preloaded::Ready);
-        let change = "import changing; print(changing.value)\n\
-                      with open('new', 'w') as new: new.write('value = 22\\n')\nimport os; os.replace('new', 'changing.py')";
-        assert_eq!(printed(&mut runner, change), "1\n");
-        for _ in 0..3 {
-            assert_eq!(printed(&mut runner, "import changing; print(changing.value)"), "22\n");
+        let mut runner = with_module(spares, "changing", "import part\nvalue = part.value\n");
+        for round in 0..5 {
+            // What lies in the workspace counts, listed or not.
+            fs::write(runner.path("part.py"), format!("value = {round} # {}", "x".repeat(round)))
+                .expect("written");
+            if round == 0 {
+                assert_eq!(preload(&mut runner, &["changing"], 60_000), Preloaded::Ready);
+            }
+            for _ in 0..2 {
+                let said = printed(&mut runner, "import changing; print(changing.value)");
+                assert_eq!(said, format!("{round}\n"), "with {spares} spares");
+            }
         }
+        server(&runner);
+        let change = "open('part.py', 'w').write('value = 99 # by a block')";
+        assert_eq!(printed(&mut runner, change), "");
+        assert_eq!(printed(&mut runner, "import changing; print(changing.value)"), "99\n");
     }
+}
+
+#[test]
+fn what_was_changed_while_it_was_imported_is_imported_anew() {
+    if !Need::Python.is_there() {
+        return;
+    }
+    let mut runner = with_module(1, "slow", "open(__file__, 'w').write('value = 22')\nvalue = 1\n");
+    assert_eq!(preload(&mut runner, &["slow"], 60_000), Preloaded::Ready);
+    for _ in 0..3 {
+        assert_eq!(printed(&mut runner, "import slow; print(slow.value)"), "22\n");
+    }
+}
+
+#[test]
+fn packages_that_a_block_installs_are_found() {
+    if !Need::Python.is_there() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a directory");
+    let mut setup = Setup::new().env("PYTHONPATH", folder.path());
+    setup.session.spares = 1;
+    let mut runner = setup.start();
+    assert_eq!(preload(&mut runner, &["json"], 60_000), Preloaded::Ready);
+    let first = server(&runner);
+    let install = format!("open('{}/installed.py', 'w').write('value = 1')", folder.path().display());
+    assert_eq!(printed(&mut runner, &install), "");
+    assert_eq!(printed(&mut runner, "import installed; print(installed.value)"), "1\n");
+    wait_until("another server", || Some(server(&runner)).filter(|server| *server != first));
 }
 
 #[test]
