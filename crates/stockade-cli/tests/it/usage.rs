@@ -61,6 +61,8 @@ fn help_of_run_lists_its_flags() {
           --venv <DIR>           Use this Python virtual environment; it is created when missing
       -e, --env <NAME[=VALUE]>   Set an environment variable for the blocks, or pass one through by its
                                  name alone; repeatable
+          --preload <MODULE>     Import these Python modules once, for all Python blocks to begin with:
+                                 numpy,pandas
           --keep-going           Run the remaining blocks when one fails
           --confirm              Show each block and ask before it runs
           --format <FORMAT>      What to print [default: text] [possible values: text, json, jsonl]
