@@ -318,8 +318,11 @@ impl Engine {
                 self.advance_ending(run)?;
             }
         }
-        for keeper in self.keepers.overdue(now) {
+        let overdue = self.keepers.overdue(now);
+        for keeper in overdue.iter().copied() {
             self.keeper_died(keeper)?;
+        }
+        if !overdue.is_empty() {
             self.server_failed("it does not answer")?;
         }
         self.expire_server(now)?;
