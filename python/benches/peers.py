@@ -461,26 +461,38 @@ def draw(rows: list[tuple[Any, ...]], folder: Path) -> None:
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "stockade"})
     from matplotlib import pyplot
 
+    def plainly(axis: Any) -> None:
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
+
     def lines(what: str, name: str, label: str, unit: str) -> None:
-        figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), sharey=False)
+        figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True)
         for place, axis in zip(("local", "docker"), axes, strict=True):
             found = [row for row in rows if row[0] == what and row[1] == place]
             for peer in dict.fromkeys(row[2] for row in found):
                 points = [(int(row[3]), row[5]) for row in found if row[2] == peer]
                 axis.plot(*zip(*points, strict=True), marker="o", label=peer)
             axis.set(xscale="log", yscale="log", xlabel=label, ylabel=unit, title=place)
+            plainly(axis.xaxis)
+            plainly(axis.yaxis)
             if found:
                 axis.legend(fontsize="small")
         save(figure, name)
 
-    def bars() -> None:
+    def points() -> None:
         blocks = [f"{block} block" for block in BLOCKS]
-        figure, axes = pyplot.subplots(2, 3, figsize=(12, 6))
+        # One scale for all: a length is the same ratio everywhere.
+        figure, axes = pyplot.subplots(2, 3, figsize=(12, 6), sharex=True)
         for (place, block), axis in zip(itertools.product(("local", "docker"), blocks), axes.flat, strict=True):
             found = [row for row in rows if row[0] == block and row[1] == place][::-1]
-            high = [(row[6] - row[5]) for row in found]
-            axis.barh([row[2] for row in found], [row[5] for row in found], xerr=[[0] * len(found), high])
-            axis.set(xscale="log", xlabel="ms (bar: median, line: p95)", title=f"{place}: {block}")
+            names, middle = [row[2] for row in found], [row[5] for row in found]
+            high = [row[6] - row[5] for row in found]
+            axis.errorbar(middle, names, xerr=[[0] * len(found), high], fmt="o", capsize=3)
+            axis.set(xscale="log", xlim=(1, 1000), title=f"{place}: {block}")
+            axis.set_xlabel("ms (point: median, line: to the 95th percentile)", fontsize="small")
+            axis.grid(axis="x", alpha=0.3)
+            axis.margins(y=0.15)
+            plainly(axis.xaxis)
         save(figure, "latency")
 
     def save(figure: Any, name: str) -> None:
@@ -488,7 +500,7 @@ def draw(rows: list[tuple[Any, ...]], folder: Path) -> None:
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
         pyplot.close(figure)
 
-    bars()
+    points()
     lines("sh blocks at once", "throughput", "blocks under way at once", "blocks/s")
     lines("sh block after many", "blocks", "blocks that the session has run before", "ms")
 
