@@ -26,6 +26,7 @@ use crate::{
     environment::Environment,
     interpreter::{self, Interpreter},
     language::Language,
+    manifest::Since,
     os::{
         descriptors,
         process::{Credentials, Parent, Program, Stage},
@@ -317,7 +318,7 @@ impl Engine {
         };
         // Where one has failed it, another is not asked.
         let spare = match begun {
-            None => self.spare_for(spec, plan, interpreter, &path),
+            None => self.spare_for(spec, plan, interpreter),
             Some(_) => None,
         };
         let ordered = match spare {
@@ -347,6 +348,7 @@ impl Engine {
             spared: door.map(|door| Box::new(Spared { door, again: None })),
         };
         self.insert(spec.run, process, Purpose::Block(block), spec.output_limit, until);
+        self.let_in(spec.run);
         Ok(())
     }
 
@@ -370,7 +372,6 @@ impl Engine {
         spec: &RunSpec,
         plan: &Plan,
         interpreter: &Interpreter,
-        file: &Path,
     ) -> Option<(Ordered, Door)> {
         let session = self.session.as_ref()?;
         if session.spares == 0 && !self.preload.is_wanted() || !spare::is_for(&plan.language, interpreter) {
@@ -382,7 +383,7 @@ impl Engine {
             merge_streams: spec.merge_streams,
             directory: session.workspace.identity().ok()?,
         };
-        self.take_spare(start, spec.env.is_empty(), spec.run, file)
+        self.take_spare(start, spec.env.is_empty(), spec.run)
     }
 
     /// Has a keeper start the program.
@@ -417,9 +418,9 @@ impl Engine {
                 end
             };
             let kills_before = self.session.as_ref().map_or(0, Session::out_of_memory_kills);
-            let started = Instant::now();
+            let (started, since) = (Instant::now(), self.scanner.now());
             let keeper = order(self, [stdout.as_fd(), stderr.as_fd()])?;
-            Ok(Ordered { keeper, pipes: pipes.clone(), started, kills_before })
+            Ok(Ordered { keeper, pipes: pipes.clone(), started, since, kills_before })
         })();
         ordered.inspect_err(|_| self.pipes.close_all(&pipes))
     }
@@ -459,7 +460,7 @@ impl Engine {
             keeper: process.keeper,
             pipes: process.pipes,
             capture: Capture::new(limit),
-            since: self.scanner.now(),
+            since: process.since,
             started: process.started,
             phase: Phase::Running { until },
             end: None,
@@ -494,6 +495,8 @@ pub(super) struct Ordered {
     pub(super) keeper: u64,
     pub(super) pipes: Vec<u64>,
     pub(super) started: Instant,
+    /// From when on files are its own: before it could make any.
+    pub(super) since: Since,
     pub(super) kills_before: u64,
 }
 

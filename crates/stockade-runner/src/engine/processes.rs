@@ -58,6 +58,7 @@ impl Engine {
             self.preload.server_works();
             // Among our children there may have been strays that could have been this one.
             self.end_strays();
+            run.into_iter().for_each(|run| self.let_in(run));
             return Ok(());
         }
         if let (None, Some(run)) = (active, run) {

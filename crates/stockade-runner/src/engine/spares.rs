@@ -3,7 +3,7 @@
 
 use std::{
     os::fd::AsFd,
-    path::{Path, PathBuf},
+    path::PathBuf,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -11,7 +11,7 @@ use std::{
 use super::{
     Engine, Handled, Session,
     admission::{Begun, Ordered},
-    run::{self, Phase, Purpose},
+    run::{self, Block, Phase, Purpose},
 };
 use crate::{environment::Environment, spare::Door, wire::message::RunId};
 
@@ -122,13 +122,7 @@ impl Engine {
     /// The process of a spare that was started like this, as a run's from now on. If there is none, the next ones are
     /// started so: when all that is set is the session's own, or else the second time in a row. What a single call was given
     /// to itself does not stay behind in a process that waits.
-    pub(super) fn take_spare(
-        &mut self,
-        start: Start,
-        is_usual: bool,
-        run: RunId,
-        file: &Path,
-    ) -> Option<(Ordered, Door)> {
+    pub(super) fn take_spare(&mut self, start: Start, is_usual: bool, run: RunId) -> Option<(Ordered, Door)> {
         let is_known = self.spares.start.as_ref() == Some(&start);
         let is_repeated = self.spares.last.replace(start.clone()).as_ref() == Some(&start);
         if !is_known && !is_usual && !is_repeated {
@@ -139,22 +133,22 @@ impl Engine {
             self.spares.failures = 0;
             self.let_spares_go();
         }
+        match self.spares.waiting.pop() {
+            Some(Spare { process, door, .. }) => Some((self.assign(process, run), door)),
+            // Of a server one can be had at once.
+            None => self.fork_spare(run, &start),
+        }
+    }
+
+    /// Tells a run's spare of its file, when its keeper is there: what a block left behind before that would be no keeper's.
+    /// A spare that is gone is replaced when its keeper says so.
+    pub(super) fn let_in(&mut self, id: RunId) {
+        let Some(run) = self.runs.get(&id) else { return };
+        let Purpose::Block(Block { path, spared: Some(spared), .. }) = &run.purpose else { return };
         let teardown = self.session.as_ref().is_some_and(|session| session.teardown);
-        while let Some(Spare { process, door, .. }) = self.spares.waiting.pop() {
-            match door.send_in(file, teardown) {
-                Ok(()) => return Some((self.assign(process, run), door)),
-                // It is gone, and its keeper has not said so yet.
-                Err(_) => self.pipes.close_all(&process.pipes),
-            }
+        if self.keepers.get(run.keeper).is_some_and(|kept| kept.keeper.pid.is_some()) {
+            let _ = spared.door.send_in(path, teardown);
         }
-        // Of a server one can be had at once.
-        let (process, door) = self.fork_spare(run, &start)?;
-        if door.send_in(file, teardown).is_err() {
-            self.pipes.close_all(&process.pipes);
-            self.keepers.remove(process.keeper);
-            return None;
-        }
-        Some((process, door))
     }
 
     fn assign(&mut self, process: Ordered, run: RunId) -> Ordered {
@@ -164,7 +158,7 @@ impl Engine {
             self.pipes.resume(*pipe, &self.reactor);
         }
         let kills_before = self.session.as_ref().map_or(0, Session::out_of_memory_kills);
-        Ordered { started: Instant::now(), kills_before, ..process }
+        Ordered { started: Instant::now(), since: self.scanner.now(), kills_before, ..process }
     }
 
     /// Starts a run again whose spare has ended before it heard of it. What it was to run never began.

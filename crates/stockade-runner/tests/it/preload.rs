@@ -80,6 +80,30 @@ fn modules_are_imported_once_for_all_blocks() {
     }
 }
 
+/// Even by a block that is over before its keeper could be ready.
+#[test]
+fn what_a_forked_block_leaves_behind_goes_on() {
+    if !Need::Python.is_there() {
+        return;
+    }
+    let mut runner = preloaded(2, &["json"]);
+    for round in 0..3 {
+        let code = |number: u32| {
+            format!(
+                "import os, time\nif os.fork() == 0:\n    time.sleep(0.3)\n    open('left-{round}-{number}', 'w').close()\n\
+                 os._exit(0)"
+            )
+        };
+        let runs: Vec<_> = (0..12).map(|number| runner.run(python(code(number)))).collect();
+        for run in runs {
+            assert_eq!(runner.finished(run).status(), exited(0));
+        }
+        let count =
+            || runner.names().iter().filter(|name| name.starts_with(&format!("left-{round}-"))).count();
+        wait_until("all that was left behind", || (count() == 12).then_some(()));
+    }
+}
+
 #[test]
 fn a_module_that_is_not_there_is_named() {
     if !Need::Python.is_there() {
