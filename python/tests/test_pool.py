@@ -105,8 +105,8 @@ async def test_a_closed_pool_ends_what_is_in_use_after_the_grace(mark: Mark) -> 
     assert isinstance(raised.value, RuntimeError)
     with pytest.raises(stockade.PoolClosedError):
         await pool.fill()
-    with pytest.raises(stockade.SessionEndedError):
-        await session.stop()
+    # It was stopped in order, and so there is nothing to tell.
+    await session.stop()
 
 
 async def test_a_work_dir_of_ones_own_is_copied_or_refused(tmp_path: Path) -> None:
