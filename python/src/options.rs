@@ -193,7 +193,7 @@ fn pairs<'py, T: Argument<'py>>(values: &Bound<'py, PyAny>) -> PyResult<Vec<(T, 
 }
 
 /// The path of a file or directory on this host.
-struct HostPath(PathBuf);
+pub(crate) struct HostPath(PathBuf);
 
 impl FromPyObject<'_, '_> for HostPath {
     type Error = PyErr;

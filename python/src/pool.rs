@@ -3,7 +3,6 @@
 use std::{
     fmt,
     future::IntoFuture,
-    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -18,7 +17,7 @@ use stockade::{Acquire, BoxFuture, CodeExecutor, Error, Session};
 use crate::{
     errors,
     executor::Executor,
-    options::{self, Options, Seconds},
+    options::{self, HostPath, Options, Seconds},
     own::Own,
     pending::Pending,
 };
@@ -91,7 +90,7 @@ impl Pool {
         if let Some(Seconds(timeout)) = options.get("timeout")? {
             acquire = acquire.within(timeout);
         }
-        if let Some(work_dir) = options.get::<PathBuf>("work_dir")? {
+        if let Some(work_dir) = options.get::<HostPath>("work_dir")? {
             acquire = acquire.work_dir(work_dir);
         }
         Ok(Executor::new(Lease(Arc::new(Own::new(acquire)))))

@@ -114,6 +114,8 @@ async def test_a_work_dir_of_ones_own_is_copied_or_refused(tmp_path: Path) -> No
     async with Pool(LocalCommandLineCodeExecutor()) as shares:
         with pytest.raises(stockade.StartError, match="share their work_dir") as raised:
             await shares.acquire(work_dir=tmp_path)
+        with pytest.raises(stockade.InvalidOptionError, match="work_dir begins with a `~`"):
+            shares.acquire(work_dir="~/x")
         assert "copied" in (raised.value.hint or "")
     copies = LocalCommandLineCodeExecutor(sandbox=Sandbox(workspace_size=16 << 20))
     async with Pool(copies) as pool, pool.acquire(work_dir=tmp_path) as session:

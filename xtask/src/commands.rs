@@ -58,30 +58,30 @@ fn threads() -> Option<(&'static str, OsString)> {
 
 /// Builds and runs the benchmarks. Their table is all that is written to stdout.
 pub(crate) fn bench(passed_on: &[&str]) -> Result<(), String> {
-    let path = setup::path_for_tests()?;
-    let mut arguments = vec!["run", "--release", "--locked", "--package", "xtask", "--bin", "bench"];
-    arguments.extend(WITH_BENCH);
-    arguments.push("--");
-    arguments.extend(passed_on);
-    let mut environment = vec![("PATH", path)];
-    environment.extend(memory_for_files().map(|folder| ("TMPDIR", folder)));
+    let mut environment = Variables::new();
     let with_containers = ["docker", "autogen", "peers"].iter().any(|row| wants(passed_on, row));
     let containers = with_containers.then(Containers::prepare);
     environment.extend(containers.iter().flat_map(Containers::environment));
     if ["pandas", "binding", "autogen", "peers"].iter().any(|row| wants(passed_on, row)) {
         environment.push(("STOCKADE_BENCH_PYTHON", python::for_benchmarks()?.into()));
     }
-    cargo(&arguments, &environment)
+    run_bench(&["--release"], passed_on, environment)
 }
 
 /// Looks whether a change has made a ratio much worse: with what the tests were built from, for no time is looked at that
 /// another profile would change.
 pub(crate) fn guard() -> Result<(), String> {
-    let path = setup::path_for_tests()?;
-    let mut arguments = vec!["run", "--locked", "--package", "xtask", "--bin", "bench"];
+    run_bench(&[], &["--guard"], Variables::new())
+}
+
+fn run_bench(profile: &[&str], passed_on: &[&str], mut environment: Variables) -> Result<(), String> {
+    let mut arguments = vec!["run"];
+    arguments.extend(profile);
+    arguments.extend(["--locked", "--package", "xtask", "--bin", "bench"]);
     arguments.extend(WITH_BENCH);
-    arguments.extend(["--", "--guard"]);
-    let mut environment = vec![("PATH", path)];
+    arguments.push("--");
+    arguments.extend(passed_on);
+    environment.push(("PATH", setup::path_for_tests()?));
     environment.extend(memory_for_files().map(|folder| ("TMPDIR", folder)));
     cargo(&arguments, &environment)
 }

@@ -37,9 +37,10 @@ fn show_unused_preload(session: &Session) {
 }
 
 async fn local(args: &RunArgs, token: &CancellationToken) -> Result<Session, Error> {
-    let mut executor =
-        LocalCommandLineCodeExecutor::builder().timeout(args.timeout).keep_going(args.keep_going);
-    executor = executor.preload(&args.preload);
+    let mut executor = LocalCommandLineCodeExecutor::builder()
+        .timeout(args.timeout)
+        .keep_going(args.keep_going)
+        .preload(&args.preload);
     executor = match args.sandbox().map_err(Error::sandbox)? {
         Some(sandbox) => executor.sandbox(sandbox),
         None => executor.no_sandbox(),
@@ -83,9 +84,10 @@ fn show_compromises(policy: &SandboxPolicy, format: Format) {
 
 async fn docker(args: &RunArgs, token: &CancellationToken) -> Result<Session, Error> {
     let is_text = args.format() == Format::Text;
-    let mut executor =
-        DockerCommandLineCodeExecutor::builder().timeout(args.timeout).keep_going(args.keep_going);
-    executor = executor.preload(&args.preload);
+    let mut executor = DockerCommandLineCodeExecutor::builder()
+        .timeout(args.timeout)
+        .keep_going(args.keep_going)
+        .preload(&args.preload);
     if let Some(work_dir) = &args.work_dir {
         executor = executor.work_dir(work_dir);
     }

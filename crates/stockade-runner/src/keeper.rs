@@ -247,7 +247,7 @@ pub fn keep(block: &str) -> io::Result<()> {
     let block = block.parse().ok().filter(|pid| *pid > 0).and_then(Pid::from_raw);
     let block = block.ok_or(io::ErrorKind::InvalidInput)?;
     let runner = descriptors::take_standard(0)?;
-    // The memory of whoever looks here is the runner's affair no more than the block's.
+    // Blocks run as the same user, and have no business here.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     signals::reset_and_block();
     descriptors::null_standard()?;

@@ -6,8 +6,7 @@
 //! what it does too, and what is said between it and the runner.
 
 use std::{
-    io::{self, IoSlice},
-    mem::MaybeUninit,
+    io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
@@ -17,13 +16,10 @@ use std::{
 
 use rustix::{
     fs::{Mode, OFlags, open},
-    net::{
-        AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown,
-        SocketFlags, SocketType, recv, send, sendmsg, shutdown, socketpair,
-    },
+    net::{RecvFlags, Shutdown, recv, shutdown},
 };
 
-use crate::{interpreter::Interpreter, language::Language};
+use crate::{interpreter::Interpreter, language::Language, os::channel};
 
 /// The Python of a spare, which is sent to it: it would fill the list of processes, were it an argument.
 const WAIT_FOR_BLOCK: &str = concat!(include_str!("spare/block.py"), "\n\nspare(main)\n");
@@ -41,20 +37,20 @@ impl Door {
     /// The way, and the stdin of who is to wait.
     pub(crate) fn new() -> io::Result<(Self, OwnedFd)> {
         let (door, theirs) = Self::of_fork()?;
-        say(&door.0, WAIT_FOR_BLOCK.as_bytes())?;
+        channel::send(&door.0, WAIT_FOR_BLOCK.as_bytes(), &[])?;
         Ok((door, theirs))
     }
 
     /// That to a fork of the server, which needs no telling.
     pub(crate) fn of_fork() -> io::Result<(Self, OwnedFd)> {
-        let (ours, theirs) = pair()?;
+        let (ours, theirs) = channel::pair()?;
         Ok((Self(ours), theirs))
     }
 
     /// Has the spare run its block, and end with or without taking apart its modules. Fails when it is gone.
     pub(crate) fn send_in(&self, file: &Path, teardown: bool) -> io::Result<()> {
         let word: &[u8] = if teardown { b"t" } else { b"f" };
-        say(&self.0, &[word, file.as_os_str().as_bytes()].concat())
+        channel::send(&self.0, &[word, file.as_os_str().as_bytes()].concat(), &[])
     }
 
     /// Whether the spare has not said that it begins with its block. From then on it can't: it ends when it tries.
@@ -84,9 +80,9 @@ pub(crate) enum Said {
 impl Server {
     /// The way, and the stdin of who is to import these modules.
     pub(crate) fn new(modules: &[String]) -> io::Result<(Self, OwnedFd)> {
-        let (ours, theirs) = pair()?;
-        say(&ours, SERVE.as_bytes())?;
-        say(&ours, modules.join(" ").as_bytes())?;
+        let (ours, theirs) = channel::pair()?;
+        channel::send(&ours, SERVE.as_bytes(), &[])?;
+        channel::send(&ours, modules.join(" ").as_bytes(), &[])?;
         Ok((Self(ours), theirs))
     }
 
@@ -95,12 +91,7 @@ impl Server {
         let keeper = open("/proc/self/exe", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         let [stdin, stdout, stderr] = streams;
         let given = [keeper.as_fd(), channel.as_fd(), stdin, stdout, stderr];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        ancillary.push(SendAncillaryMessage::ScmRights(&given));
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        sendmsg(&self.0, &[IoSlice::new(b"f")], &mut ancillary, flags)?;
-        Ok(())
+        channel::send(&self.0, b"f", &given)
     }
 
     /// What it says next, or [`io::ErrorKind::WouldBlock`]; `None` when it is gone, or says what it never would.
@@ -121,16 +112,6 @@ impl Server {
     pub(crate) fn descriptor(&self) -> &OwnedFd {
         &self.0
     }
-}
-
-/// Two connected ends, for whole messages, so that nobody has to say where one ends.
-fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
-}
-
-fn say(to: &OwnedFd, message: &[u8]) -> io::Result<()> {
-    send(to, message, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
-    Ok(())
 }
 
 /// Whether what runs a language is Python, called with its file and nothing else.

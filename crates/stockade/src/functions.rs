@@ -91,16 +91,11 @@ fn is_identifier(name: &str) -> bool {
     word && name.starts_with(|c: char| !c.is_ascii_digit()) && !KEYWORDS.contains(&name)
 }
 
-/// Gives the session the functions module that the options ask for.
-pub(crate) async fn install(session: Session, options: &SessionOptions) -> Result<Session> {
-    let Some(functions) = &options.functions else { return Ok(session) };
-    match prepare(&session, functions, options.variable("PYTHONPATH")).await {
-        Ok(variables) => Ok(session.with_env(variables)),
-        Err(error) => {
-            // What a refused start had is gone when it is told: its container's name can be used again.
-            let _ = session.stop().await;
-            Err(error)
-        }
+/// Gives the session the functions module that the options ask for, and then the variables by which blocks find it.
+pub(crate) async fn install(session: &Session, options: &SessionOptions) -> Result<Vec<(ByteBuf, ByteBuf)>> {
+    match &options.functions {
+        Some(functions) => prepare(session, functions, options.variable("PYTHONPATH")).await,
+        None => Ok(Vec::new()),
     }
 }
 

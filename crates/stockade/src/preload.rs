@@ -45,27 +45,20 @@ fn is_word(part: &str) -> bool {
 }
 
 /// Has the session import what the options ask for.
-pub(crate) async fn load(mut session: Session, options: &SessionOptions) -> Result<Session> {
+pub(crate) async fn load(session: &Session, options: &SessionOptions) -> Result<Option<Preload>> {
     let modules = options.preload.clone();
     if modules.is_empty() {
-        return Ok(session);
+        return Ok(None);
     }
-    let failed = match session.preload(&modules, options.timeout).await {
-        Ok(Preloaded::Ready) => {
-            session.set_preload(Preload { modules, ready: true, reason: None });
-            return Ok(session);
-        }
-        Ok(Preloaded::Unfit { why }) => {
-            tracing::warn!(%why, "preloaded modules are not used");
-            session.set_preload(Preload { modules, ready: false, reason: Some(why) });
-            return Ok(session);
-        }
-        Ok(Preloaded::Failed { why }) => Error::Preload { why },
-        Err(error) => error,
+    let reason = match session.preload(&modules, options.timeout).await? {
+        Preloaded::Ready => None,
+        Preloaded::Unfit { why } => Some(why),
+        Preloaded::Failed { why } => return Err(Error::Preload { why }),
     };
-    // What a refused start had is gone when it is told: its container's name can be used again.
-    let _ = session.stop().await;
-    Err(failed)
+    if let Some(why) = &reason {
+        tracing::warn!(%why, "preloaded modules are not used");
+    }
+    Ok(Some(Preload { modules, ready: reason.is_none(), reason }))
 }
 
 #[cfg(test)]

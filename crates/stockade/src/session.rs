@@ -176,9 +176,8 @@ impl Session {
     }
 
     /// Sets variables for every call.
-    pub(crate) fn with_env(mut self, variables: Vec<(ByteBuf, ByteBuf)>) -> Self {
+    pub(crate) fn add_env(&mut self, variables: Vec<(ByteBuf, ByteBuf)>) {
         self.defaults.env.extend(variables);
-        self
     }
 
     /// Has Python modules imported for all its calls.
@@ -186,8 +185,8 @@ impl Session {
         self.client.preload(modules.to_vec(), self.defaults.env.clone(), timeout).await
     }
 
-    pub(crate) fn set_preload(&mut self, preload: Preload) {
-        self.info.preload = Some(preload);
+    pub(crate) fn set_preload(&mut self, preload: Option<Preload>) {
+        self.info.preload = preload;
     }
 
     pub(crate) fn timeout(&self) -> Duration {

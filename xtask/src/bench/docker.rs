@@ -14,7 +14,7 @@ use stockade::{CodeBlock, DockerCommandLineCodeExecutor, Session, session_contai
 
 use crate::{
     procfs,
-    statistics::{Pair, by_turns, by_turns_of, median, time},
+    statistics::{by_turns, by_turns_of, median, time},
     table::{Row, format_time},
     workbench::{Result, Workbench, succeeded},
 };
@@ -79,7 +79,7 @@ pub(crate) fn blocks(workbench: &Workbench) -> Result<Vec<Row>> {
                 || time(|| exec(&session, language, code)),
             )?;
             let row =
-                times_row(format!("Docker: `{language}` block of `{code}`; bare: `docker exec`"), &pair);
+                Row::speeds(format!("Docker: `{language}` block of `{code}`; bare: `docker exec`"), &pair);
             let (target, fast) = match most {
                 Some(most) => (format!("≤ {}, ≥ {times:.0} times", format_time(most)), pair.stockade <= most),
                 None => (format!("≥ {times:.0} times"), true),
@@ -107,14 +107,8 @@ fn with_a_spare(workbench: &Workbench, session: &Session) -> Result<Row> {
         },
         || time(|| exec(session, "python", "pass")),
     )?;
-    let row =
-        times_row("Docker: `python` block of `pass`, a spare ready; bare: `docker exec`".to_owned(), &pair);
+    let row = Row::speeds("Docker: `python` block of `pass`, a spare ready; bare: `docker exec`", &pair);
     Ok(row.target("≤ 3 ms", pair.stockade <= Duration::from_millis(3)))
-}
-
-fn times_row(what: String, pair: &Pair) -> Row {
-    Row::new(what, format_time(pair.stockade))
-        .bare(format_time(pair.bare), format!("{:.1} times as fast", pair.rate_ratio()))
 }
 
 /// The same code in the session's own container, by the docker command.

@@ -65,11 +65,8 @@ fn first_block(
         },
     )?;
     workbench.wait(pool.close(PATIENCE));
-    let row = Row::new(
-        format!("{whose}acquire from a pool and first `sh` block; bare: start and first block"),
-        format_time(pair.stockade),
-    );
-    let row = row.bare(format_time(pair.bare), format!("{:.1} times as fast", pair.rate_ratio()));
+    let what = format!("{whose}acquire from a pool and first `sh` block; bare: start and first block");
+    let row = Row::speeds(what, &pair);
     Ok(row.target("≤ 5 ms", pair.stockade <= Duration::from_millis(5)))
 }
 

@@ -36,6 +36,12 @@ impl Row {
             .bare(format_time(pair.bare), format!("{:+.2} ms", pair.overhead_ms()))
     }
 
+    /// Two times, compared by how often the one goes into the other.
+    pub(crate) fn speeds(what: impl Into<String>, pair: &Pair) -> Self {
+        Self::new(what, format_time(pair.stockade))
+            .bare(format_time(pair.bare), format!("{:.1} times as fast", pair.rate_ratio()))
+    }
+
     /// What was done in the times of `pair`, as two rates, compared by their ratio.
     pub(crate) fn rates(what: impl Into<String>, pair: &Pair, amount: f64, unit: &str) -> Self {
         let rate = |time: Duration| format!("{:.0} {unit}/s", amount / time.as_secs_f64());

@@ -91,11 +91,8 @@ impl Keepers {
     /// A keeper for `run` that comes by itself, and the end of its channel that it is to bring.
     pub(crate) fn expect(&mut self, run: RunId, reactor: &Reactor) -> io::Result<(u64, OwnedFd)> {
         let (keeper, theirs) = Keeper::expected()?;
-        let id = self.add(keeper, reactor)?;
-        if let Some(kept) = self.all.get_mut(&id) {
-            kept.run = Some(run);
-            kept.comes_until = Some(Instant::now() + COMING);
-        }
+        let comes_until = Some(Instant::now() + COMING);
+        let id = self.add(Kept { keeper, run: Some(run), comes_until }, reactor)?;
         Ok((id, theirs))
     }
 
@@ -135,14 +132,14 @@ impl Keepers {
             }
             Err(error) => return Err(error),
         };
-        self.add(keeper, reactor)
+        self.add(Kept { keeper, run: None, comes_until: None }, reactor)
     }
 
-    fn add(&mut self, keeper: Keeper, reactor: &Reactor) -> io::Result<u64> {
+    fn add(&mut self, kept: Kept, reactor: &Reactor) -> io::Result<u64> {
         let id = self.next;
         self.next += 1;
-        reactor.watch(keeper.descriptor(), Token::Keeper(id))?;
-        self.all.insert(id, Kept { keeper, run: None, comes_until: None });
+        reactor.watch(kept.keeper.descriptor(), Token::Keeper(id))?;
+        self.all.insert(id, kept);
         Ok(id)
     }
 

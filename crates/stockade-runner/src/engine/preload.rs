@@ -11,10 +11,15 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Engine, Handled, admission::Ordered, reactor::Token, run, spares::Start};
+use super::{
+    Engine, Handled,
+    admission::{Obstacle, Ordered},
+    reactor::Token,
+    run,
+    spares::Start,
+};
 use crate::{
     environment::Environment,
-    interpreter,
     os::process::{self, End, Ended, Parent},
     spare::{self, Door, Said, Server},
     wire::message::{Preloaded, Reply, RunId, Variable},
@@ -119,14 +124,18 @@ impl Engine {
         let Some(language) = session.languages.find("python").cloned() else {
             return self.tell_preloaded(Preloaded::Failed { why: "there is no language python".to_owned() });
         };
-        if let Err(missing) = interpreter::find(&language, &environment) {
-            return self.tell_preloaded(Preloaded::Failed { why: missing.to_string() });
-        }
-        // A shim is asked first, and this tried again when it has answered.
-        let Ok(interpreter) = self.interpreter(&language, &environment) else { return Ok(()) };
+        let interpreter = match self.interpreter(&language, &environment) {
+            Ok(interpreter) => interpreter,
+            Err(Obstacle::Over(why)) => {
+                let why =
+                    why.map_or_else(|failure| failure.why, |missing| missing.notice.unwrap_or_default());
+                return self.tell_preloaded(Preloaded::Failed { why });
+            }
+            // A shim is asked first, and this tried again when it has answered.
+            Err(Obstacle::Later | Obstacle::Soon) => return Ok(()),
+        };
         if !spare::is_for(&language, &interpreter) {
-            let why = "what runs python here is not called with its file alone".to_owned();
-            return self.tell_preloaded(Preloaded::Unfit { why });
+            return self.is_unfit("what runs python here is not called with its file alone".to_owned());
         }
         let Some(directory) = self.workspace_identity() else { return Ok(()) };
         let start = Start { interpreter: interpreter.program, environment, merge_streams: false, directory };
@@ -171,14 +180,11 @@ impl Engine {
     pub(super) fn server_spawned(&mut self, id: RunId, pid: i32) -> Handled {
         // One that has been waited for is not ours any more, nor is its number.
         let pid = Pid::from_raw(pid.max(0)).filter(|pid| process::is_child(*pid));
-        let is_ours = self.is_server(id);
-        if is_ours && pid.is_none() {
-            return self.server_failed(ENDED);
-        }
-        match self.preload.server.as_mut().filter(|server| server.id == id) {
-            Some(server) => server.pid = pid,
-            // It was given up meanwhile.
-            None => drop(pid.map(|pid| kill_process(pid, Signal::KILL))),
+        match (self.preload.server.as_mut().filter(|server| server.id == id), pid) {
+            (Some(server), Some(pid)) => server.pid = Some(pid),
+            (Some(_), None) => return self.server_failed(ENDED),
+            // It was given up meanwhile, and is ended with other strays.
+            (None, _) => {}
         }
         self.end_strays();
         Ok(())
@@ -190,11 +196,7 @@ impl Engine {
             let Some(server) = &mut self.preload.server else { return Ok(()) };
             match server.way.hear() {
                 Ok(Some(Said::Ready)) => self.server_is_ready()?,
-                Ok(Some(Said::Unfit(why))) => {
-                    self.let_server_go();
-                    self.preload.modules.clear();
-                    self.tell_preloaded(Preloaded::Unfit { why })?;
-                }
+                Ok(Some(Said::Unfit(why))) => self.is_unfit(why)?,
                 Ok(Some(Said::Failed(why))) => {
                     self.let_server_go();
                     self.preload.failures += 1;
@@ -251,6 +253,13 @@ impl Engine {
         })
     }
 
+    /// No block can be forked from what has imported the modules, now or later.
+    fn is_unfit(&mut self, why: String) -> Handled {
+        self.let_server_go();
+        self.preload.modules.clear();
+        self.tell_preloaded(Preloaded::Unfit { why })
+    }
+
     /// The server is of no use, through no fault of the modules'.
     pub(super) fn server_failed(&mut self, why: &str) -> Handled {
         self.let_server_go();
@@ -295,7 +304,7 @@ impl Engine {
         if server.phase != Phase::Ready {
             return None;
         }
-        if !server.start.differs_in_streams_alone(start) {
+        if !server.start.is_like(start) {
             if server.start.directory != start.directory {
                 // Its directory is not the workspace any more.
                 self.let_server_go();

@@ -31,8 +31,12 @@ pub(super) struct Start {
 }
 
 impl Start {
-    pub(super) fn differs_in_streams_alone(&self, other: &Self) -> bool {
-        *self == Self { merge_streams: self.merge_streams, ..other.clone() }
+    /// Whether the two are alike, but for their streams, it may be.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let Self { interpreter, environment, directory, merge_streams: _ } = self;
+        *interpreter == other.interpreter
+            && *environment == other.environment
+            && *directory == other.directory
     }
 }
 
@@ -105,18 +109,21 @@ impl Engine {
         if session.workspace.identity().ok()? != start.directory {
             return None;
         }
-        let program = run::waiting(&start.interpreter, &start.environment, &session.attributes);
         let id = self.next_own_run();
         let (process, door) = match self.fork_spare(id, start) {
             Some(forked) => forked,
-            None => {
-                let (door, stdin) = Door::new().ok()?;
-                (self.order(id, &program, stdin.as_fd(), start.merge_streams).ok()?, door)
-            }
+            None => self.start_interpreter(id, start)?,
         };
         // What it prints while it starts is its block's output.
         process.pipes.iter().for_each(|pipe| self.pipes.pause(*pipe, &self.reactor));
         Some(Spare { id, process, door })
+    }
+
+    fn start_interpreter(&mut self, id: RunId, start: &Start) -> Option<(Ordered, Door)> {
+        let attributes = &self.session.as_ref()?.attributes;
+        let program = run::waiting(&start.interpreter, &start.environment, attributes);
+        let (door, stdin) = Door::new().ok()?;
+        Some((self.order(id, &program, stdin.as_fd(), start.merge_streams).ok()?, door))
     }
 
     /// The process of a spare that was started like this, as a run's from now on. If there is none, the next ones are

@@ -20,6 +20,23 @@ use serde::{Serialize, de::DeserializeOwned};
 pub(crate) const MAX_MESSAGE: usize = 8 << 10;
 const MAX_DESCRIPTORS: usize = 5;
 
+/// Two connected ends for whole messages, so that nobody has to say where one ends; neither is inherited by a program.
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Sends one message; fails rather than waits when the other side does not read.
+pub(crate) fn send(to: impl AsFd, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() {
+        ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    sendmsg(to, &[IoSlice::new(message)], &mut ancillary, flags)?;
+    Ok(())
+}
+
 /// One end.
 #[derive(Debug)]
 pub(crate) struct Channel(OwnedFd);
@@ -33,10 +50,9 @@ struct Received<T> {
 }
 
 impl Channel {
-    /// Two connected ends; neither is inherited by a program.
+    /// Two connected ends.
     pub(crate) fn pair() -> io::Result<(Channel, Channel)> {
-        let (ours, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let (ours, theirs) = pair()?;
         Ok((Channel(ours), Channel(theirs)))
     }
 
@@ -45,20 +61,12 @@ impl Channel {
         Ok(sockopt::set_socket_passcred(&self.0, true)?)
     }
 
-    /// Sends one message; fails rather than waits when the other side does not read.
+    /// Sends one message, as [`send`] does.
     pub(crate) fn send<T: Serialize>(&self, message: &T, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         // The first byte says nothing: without it a message without content would look like the end.
         let mut bytes = [0; MAX_MESSAGE];
         let length = 1 + postcard::to_slice(message, &mut bytes[1..]).map_err(io::Error::other)?.len();
-        let bytes = &bytes[..length];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        if !descriptors.is_empty() {
-            ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
-        }
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        sendmsg(&self.0, &[IoSlice::new(bytes)], &mut ancillary, flags)?;
-        Ok(())
+        send(&self.0, &bytes[..length], descriptors)
     }
 
     /// The next message; `None` at the end. Waits unless `flags` says otherwise.

@@ -1,7 +1,7 @@
 # What the fork server does: it imports the modules that blocks are to begin with, and forks a spare whenever it is asked.
 #
-# It is run as a spare is, with the functions of spare interpreters beside its own. A fork keeps the thread that made it and
-# no other: where an import left threads running, no fork is made.
+# It is run as a spare is, with the functions of spare interpreters beside its own. A fork has nothing that its block would not
+# have had of an interpreter of its own, and lacks nothing: what can't be so is not forked.
 
 
 def serve(main):
@@ -14,23 +14,23 @@ def serve(main):
     failed = take_in(modules)
     why = failed or unfit(place, runner)
     runner.send((("failed " if failed else "unfit ") + why).encode("utf-8", "replace")[:4096] if why else b"ready")
-    paths = watched(modules, place)
-    found = stamps(paths)
-    if any(stamp and stamp[-1] >= begun for stamp in found):
+    files, folders = watched(modules, place)
+    found = stamps(files, folders)
+    if any(stamp and stamp[-1] >= begun for stamp in found[: len(files)]):
         # It was changed while it was imported, before or after it was read.
         found = None
     while True:
         streams = asked(runner)
         if streams is None:
             os._exit(0)
-        if stamps(paths) != found:
+        if stamps(files, folders) != found:
             # What it has imported is not what an interpreter would import now.
             runner.send(b"changed")
             os._exit(0)
         if fork(streams, runner):
             break
     begin_anew()
-    spare(main, lambda: stamps(paths) == found)
+    spare(main, lambda: stamps(files, folders) == found)
 
 
 def connect():
@@ -111,20 +111,19 @@ def watched(modules, place):
     return sorted(files), sorted(folders)
 
 
-def stamps(paths):
-    """Of each path; the last of a file's is when it was changed, in nanoseconds."""
+def stamps(files, folders):
+    """Of each path in turn; the last of a file's is when it was changed, in nanoseconds."""
     import os
 
-    found = []
-    for paths, is_file in zip(paths, (True, False)):
-        for path in paths:
-            try:
-                stat = os.stat(path)
-                changed = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) if is_file else (stat.st_mtime_ns, 0)
-                found.append((stat.st_ino, *changed))
-            except OSError:
-                found.append(None)
-    return found
+    def stamp(path, *fields):
+        try:
+            stat = os.stat(path)
+        except OSError:
+            return None
+        return tuple(getattr(stat, field) for field in fields)
+
+    of_files = [stamp(path, "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns") for path in files]
+    return of_files + [stamp(path, "st_ino", "st_mtime_ns") for path in folders]
 
 
 def asked(runner):

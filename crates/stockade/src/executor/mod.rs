@@ -77,8 +77,23 @@ pub trait CodeExecutor: fmt::Debug + Send + Sync {
 }
 
 /// Does in a session what its options ask for before its first block.
-pub(crate) async fn prepare(session: Session, options: &SessionOptions) -> Result<Session> {
-    preload::load(functions::install(session, options).await?, options).await
+pub(crate) async fn prepare(mut session: Session, options: &SessionOptions) -> Result<Session> {
+    match equip(&mut session, options).await {
+        Ok(()) => Ok(session),
+        Err(error) => {
+            // What a refused start had is gone when it is told: its container's name can be used again.
+            let _ = session.stop().await;
+            Err(error)
+        }
+    }
+}
+
+async fn equip(session: &mut Session, options: &SessionOptions) -> Result<()> {
+    let variables = functions::install(session, options).await?;
+    session.add_env(variables);
+    let preload = preload::load(session, options).await?;
+    session.set_preload(preload);
+    Ok(())
 }
 
 impl<E: CodeExecutor + ?Sized> CodeExecutor for Box<E> {

@@ -188,11 +188,12 @@ impl LocalCommandLineCodeExecutor {
             Some(directory) => self.virtual_env(directory, &work_dir.path).await?,
             None => Vec::new(),
         };
-        let session = match &options.sandbox {
+        let mut session = match &options.sandbox {
             Some(sandbox) => sandboxed::start(options, sandbox, work_dir).await?,
             None => self.start_plain(work_dir).await?,
         };
-        super::prepare(session.with_env(variables), &options.session).await
+        session.add_env(variables);
+        super::prepare(session, &options.session).await
     }
 
     /// The variables by which blocks use the environment. Where blocks can change files it is made in the sandbox; else
