@@ -56,31 +56,66 @@ def run(code, main):
     """Runs the block, and gives its exit status where that is a number."""
     import sys
 
+    display = sys.__excepthook__
     try:
         exec(code, main)
+        return 0
     except SystemExit as ended:
         if ended.code is None or type(ended.code) is int:
             # What is no number of the machine's counts as -1.
             return (ended.code or 0) & 0xFF if -(2**63) <= (ended.code or 0) < 2**63 else 0xFF
         raise
-    except BaseException as error:
-        tell_of_own_frames_only(sys, error.__traceback__.tb_next)
-        raise
-    return 0
+    except BaseException as caught:
+        error = caught
+    # Out of its handler: what goes wrong now has not begun with it.
+    tell(error, error.__traceback__.tb_next, display)
+    if isinstance(error, KeyboardInterrupt):
+        # Of this the interpreter makes the signal by which it ends.
+        sys.excepthook = lambda *told: None
+        raise error
+    # Its frames know of this one, which is to keep none of what they hold.
+    del error
+    return 1
 
 
-def tell_of_own_frames_only(sys, own):
-    """Has the next error, which ends the block, told with the block's own frames. Who tells may be the block's choice."""
-    hook = getattr(sys, "excepthook", None)
-    if hook is None:
+def tell(error, own, display):
+    """Tells of the error that ends the block as the interpreter does, with the block's own frames: by a hook that may be the
+    block's choice, and by `display` where that does not do."""
+    import os
+    import sys
+
+    def say(text):
+        try:
+            sys.stderr.write(text)
+        except BaseException:
+            os.write(2, text.encode())
+
+    kind = type(error)
+    error.__traceback__ = own
+    sys.last_type, sys.last_value, sys.last_traceback = kind, error, own
+    if sys.version_info >= (3, 12):
+        sys.last_exc = error
+    if not hasattr(sys, "excepthook"):
+        say("sys.excepthook is missing\n")
+        return display(kind, error, own)
+    hook = sys.excepthook
+    try:
+        sys.audit("sys.excepthook", hook, kind, error, own)
+    except RuntimeError:
         return
-
-    def tell(kind, error, traceback):
-        sys.excepthook = hook
-        sys.last_traceback = error.__traceback__ = own
+    try:
         hook(kind, error, own)
-
-    sys.excepthook = tell
+    except SystemExit:
+        raise
+    except BaseException as caught:
+        failed = caught
+    else:
+        return
+    failed.__traceback__ = failed.__traceback__.tb_next
+    say("Error in sys.excepthook:\n")
+    display(type(failed), failed, failed.__traceback__)
+    say("\nOriginal exception was:\n")
+    display(kind, error, own)
 
 
 def descriptors():
@@ -107,6 +142,8 @@ def end(status, main, held, apart):
     if apart or is_busy or any(isinstance(own, type) and "__del__" in own.__dict__ for own in main.values()):
         sys.exit(status)
     # What the block has made goes now, and may speak; what it is spoken with stays.
+    for name in "last_exc", "last_type", "last_value", "last_traceback":
+        sys.__dict__.pop(name, None)
     kept = (type, type(sys), type(end))
     for name in list(main):
         if name[:2] != "__" and not isinstance(main[name], kept):
@@ -120,8 +157,25 @@ def end(status, main, held, apart):
     os._exit(status)
 
 
+def rehearse():
+    """Does for no block what is done for each. A first time takes two milliseconds longer: memory is asked of the kernel then,
+    and code runs that has not run yet."""
+    import atexit
+    import os
+    import sys
+
+    try:
+        with open(os.devnull, "rb") as file:
+            exec(compile(file.read() + b"0", os.devnull, "exec", 0, True), {})
+        sys._current_frames()
+    except BaseException:
+        # Where it goes wrong it does so for the block again, and is told.
+        pass
+
+
 def spare(main, is_current=lambda: True):
+    rehearse()
+    held = len(descriptors())
     path, apart = wait(is_current)
     set_up(path, main)
-    held = len(descriptors())
     end(run(load(path), main), main, held, apart)
