@@ -27,6 +27,14 @@ if TYPE_CHECKING:
     StrPath = str | PathLike[str]
 
 
+def tell_user(what: str) -> None:
+    """Warns where this package was entered, however deep this is in it."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "stockade":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(what, RuntimeWarning, stacklevel=level)
+
+
 def waits_for(on_output: Callable[[BlockOutput], object] | None) -> bool:
     """Whether blocks wait for who is told what they print: for everyone, unless somebody says otherwise."""
     if on_output is None:
@@ -140,8 +148,7 @@ class Template:
         """Warns of modules that were to be preloaded and can't be."""
         preload = self.info.get("preload")
         if preload is not None and not preload["ready"]:
-            why = f"not preloaded, so that each block imports for itself: {preload['reason']}"
-            warnings.warn(why, RuntimeWarning, stacklevel=3)
+            tell_user(f"not preloaded, so that each block imports for itself: {preload['reason']}")
 
     def __reduce__(self) -> NoReturn:
         """Refuses to be pickled, for a session can't be."""
@@ -452,6 +459,16 @@ class PoolTemplate:
             milliseconds = told[name]
             told[name] = PoolTimes(*(milliseconds[f"{field}_ms"] / 1000 for field in ("last", "longest", "total")))
         return PoolMetrics(**told)
+
+    def _tell_of_sessions_in_use(self) -> None:
+        """Warns of those that had to be ended, for which the end of the pool has waited."""
+        count = self.metrics.closed_in_use
+        if count:
+            sessions = "a session was" if count == 1 else f"{count} sessions were"
+            tell_user(
+                f"{sessions} still in use 10 s after the end of its pool, and ended then: stop each, as "
+                "`with pool.acquire()` does"
+            )
 
     def __reduce__(self) -> NoReturn:
         """Refuses to be pickled, for its sessions can't be."""

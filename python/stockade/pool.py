@@ -96,4 +96,6 @@ class Pool(PoolTemplate):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.close()
+        if self._native.open:
+            await self.close()
+            self._tell_of_sessions_in_use()

@@ -180,6 +180,7 @@ class PoolMetrics(Record):
         ended_while_idle: Sessions that ended by themselves, or broke, before anybody acquired them.
         expired_while_idle: Sessions that were replaced as they had been idle for too long.
         expired_in_use: Sessions that were ended while they were in use, as they had lived for too long.
+        closed_in_use: Sessions that were ended while they were in use, as the pool was closed and its grace over.
         start_time: How long starts took.
         wait_time: How long acquires that gave a session took.
     """
@@ -196,5 +197,6 @@ class PoolMetrics(Record):
     ended_while_idle: int
     expired_while_idle: int
     expired_in_use: int
+    closed_in_use: int
     start_time: PoolTimes
     wait_time: PoolTimes

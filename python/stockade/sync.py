@@ -235,4 +235,6 @@ class Pool(PoolTemplate):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        if self._native.open:
+            self.close()
+            self._tell_of_sessions_in_use()

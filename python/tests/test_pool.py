@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import functools
 import gc
 import threading
 from pathlib import Path
@@ -107,6 +108,32 @@ async def test_a_closed_pool_ends_what_is_in_use_after_the_grace(mark: Mark) -> 
         await pool.fill()
     # It was stopped in order, and so there is nothing to tell.
     await session.stop()
+
+
+async def test_a_session_that_was_kept_is_told_when_its_pool_ends() -> None:
+    with pytest.warns(RuntimeWarning, match="a session was still in use .*: stop each") as told:
+        async with Pool(LocalCommandLineCodeExecutor()) as pool:
+            session = await pool.acquire()
+            impatient = functools.partial(pool.close, 0.01)
+            setattr(pool, "close", impatient)
+    assert [warning.filename for warning in told] == [__file__]
+    assert pool.metrics.closed_in_use == 1
+    with pytest.raises(stockade.SessionEndedError, match="the pool of the session was closed"):
+        await session.execute_code_blocks(sh("true"))
+    await session.stop()
+
+
+async def test_what_is_not_preloaded_is_told_where_a_session_is_acquired(tmp_path: Path) -> None:
+    (tmp_path / "busy.py").write_text(
+        "import threading, time; threading.Thread(target=time.sleep, args=(600,), daemon=True).start()"
+    )
+    executor = LocalCommandLineCodeExecutor(sandbox=None, env={"PYTHONPATH": str(tmp_path)}, preload=["busy"])
+    async with Pool(executor) as pool:
+        with pytest.warns(RuntimeWarning, match="not preloaded.* keeps 1 thread running") as told:
+            async with pool.acquire():
+                pass
+            await (await pool.acquire()).stop()
+    assert [warning.filename for warning in told] == [__file__, __file__]
 
 
 async def test_a_work_dir_of_ones_own_is_copied_or_refused(tmp_path: Path) -> None:

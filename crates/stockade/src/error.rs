@@ -181,6 +181,13 @@ pub enum Error {
 pub enum Fault {
     /// It was stopped.
     Stopped,
+    /// Its time in its pool was over.
+    Expired {
+        /// How long that was, [`PoolBuilder::max_lifetime`](crate::PoolBuilder::max_lifetime).
+        lifetime: Duration,
+    },
+    /// Its pool was closed.
+    PoolClosed,
     /// The runner ended by itself or was killed.
     RunnerDied {
         /// How, where that is known.
@@ -207,6 +214,10 @@ impl fmt::Display for Fault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Stopped => write!(formatter, "the session was stopped"),
+            Fault::Expired { lifetime } => {
+                write!(formatter, "the session's time in its pool was over (max_lifetime, {lifetime:.1?})")
+            }
+            Fault::PoolClosed => write!(formatter, "the pool of the session was closed"),
             Fault::RunnerDied { how: None } => write!(formatter, "the session's runner has ended"),
             Fault::RunnerDied { how: Some(how) } => {
                 write!(formatter, "the session's runner has ended ({how})")
@@ -221,6 +232,13 @@ impl fmt::Display for Fault {
                 write!(formatter, "processes of an earlier block could not be ended: {pids:?}")
             }
         }
+    }
+}
+
+impl Fault {
+    /// Whether somebody had it end.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        matches!(self, Fault::Stopped | Fault::Expired { .. } | Fault::PoolClosed)
     }
 }
 
@@ -286,6 +304,10 @@ impl Error {
             Error::RunnerStart { .. } => ASK_DOCTOR,
             Error::PipInstall { .. } => "check the package names and the network, or install them beforehand",
             Error::Preload { .. } => "install the module where the code runs, or leave it out of `preload`",
+            Error::SessionEnded { fault: Fault::Expired { .. }, .. } => {
+                "acquire another session, or let them live longer (`max_lifetime`)"
+            }
+            Error::SessionEnded { fault: Fault::PoolClosed, .. } => "close the pool after its sessions",
             Error::SessionEnded { .. } => "start a new session",
             Error::Runner { failure, .. } => {
                 let error = failure.errno.map(io::Error::from_raw_os_error);

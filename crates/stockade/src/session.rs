@@ -286,7 +286,7 @@ impl Session {
     }
 
     pub(crate) async fn end(&self) -> Result<()> {
-        let survivors = self.client.stop().await;
+        let survivors = self.client.stop(Fault::Stopped).await;
         // The runner ends at the latest now, and by force if it does not.
         self.client.close();
         self.ended.cancelled().await;
@@ -294,7 +294,7 @@ impl Session {
             Ok(pids) if pids.is_empty() => Ok(()),
             Ok(pids) => Err(Error::ended(Fault::Survivors { pids })),
             // Its pool has stopped it before, in order.
-            Err(Error::SessionEnded { fault: Fault::Stopped, .. }) => Ok(()),
+            Err(Error::SessionEnded { fault, .. }) if fault.is_asked_for() => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -326,11 +326,11 @@ impl Ending {
         self.ended.cancelled().await;
     }
 
-    /// Ends it as [`Session::stop`] does, whoever has it.
-    pub(crate) async fn end(&self) {
+    /// Ends it as [`Session::stop`] does, whoever has it, and is told why.
+    pub(crate) async fn end(&self, why: Fault) {
         if let Some(client) = self.client.upgrade() {
             // What it could not end is its holder's to be told.
-            let _ = client.stop().await;
+            let _ = client.stop(why).await;
             client.close();
         }
         self.ended().await;

@@ -212,9 +212,9 @@ impl Client {
         self.answer(changes).await.map_err(Error::ended)
     }
 
-    /// Has the runner end everything, and gives the processes that it could not end.
-    pub(crate) async fn stop(&self) -> Result<Vec<u32>> {
-        let stopped = self.shared.state.lock().expect_stopped()?;
+    /// Has the runner end everything, and gives the processes that it could not end. Later calls are told why.
+    pub(crate) async fn stop(&self, why: Fault) -> Result<Vec<u32>> {
+        let stopped = self.shared.state.lock().expect_stopped(why)?;
         self.shared.send(&Request::Stop);
         self.answer(stopped).await.map_err(Error::ended)
     }
@@ -233,7 +233,8 @@ impl Client {
 
     /// Ends the conversation. A runner that is still there sees the end of its stream, and has a few seconds then.
     pub(crate) fn close(&self) {
-        self.shared.fail(Fault::Stopped);
+        let why = self.shared.state.lock().end_asked_for();
+        self.shared.fail(why);
         self.shared.outgoing.close();
         self.shared.sooner.notify_one();
     }
@@ -301,7 +302,7 @@ impl Shared {
         let mut state = self.state.lock();
         // After a stop the runner's end is what was to come.
         let expected = match fault {
-            Fault::Stopped => true,
+            _ if fault.is_asked_for() => true,
             Fault::RunnerDied { .. } => state.is_stopped(),
             _ => false,
         };

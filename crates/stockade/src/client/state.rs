@@ -67,7 +67,8 @@ pub(super) struct State {
     /// With the most bytes that each may have.
     parts: HashMap<u64, (u64, oneshot::Sender<Result<Part, Failure>>)>,
     changes: HashMap<u64, oneshot::Sender<Changes>>,
-    stopped: Option<oneshot::Sender<Vec<u32>>>,
+    /// Who waits for it, and why it was asked for.
+    stopped: Option<(oneshot::Sender<Vec<u32>>, Fault)>,
     background_bytes: u64,
     background: Option<Teller>,
     fault: Option<Fault>,
@@ -221,11 +222,16 @@ impl State {
         Ok(receiver)
     }
 
-    pub(super) fn expect_stopped(&mut self) -> Result<oneshot::Receiver<Vec<u32>>> {
+    pub(super) fn expect_stopped(&mut self, why: Fault) -> Result<oneshot::Receiver<Vec<u32>>> {
         self.check()?;
         let (sender, receiver) = oneshot::channel();
-        self.stopped = Some(sender);
+        self.stopped = Some((sender, why));
         Ok(receiver)
+    }
+
+    /// What the end is called that was asked for, or is now.
+    pub(super) fn end_asked_for(&self) -> Fault {
+        self.stopped.as_ref().map_or(Fault::Stopped, |(_, why)| why.clone())
     }
 
     pub(super) fn background_bytes(&self) -> u64 {
@@ -241,7 +247,7 @@ impl State {
 
     /// Whether the conversation came to the end that was asked for.
     pub(super) fn is_stopped(&self) -> bool {
-        self.fault == Some(Fault::Stopped)
+        self.fault.as_ref().is_some_and(Fault::is_asked_for)
     }
 
     pub(super) fn fault(&self) -> Fault {
@@ -291,8 +297,9 @@ impl State {
             Reply::Finished { run, result } => self.take_finished(run, result),
             Reply::Background { stream, bytes, data, .. } => self.take_background(stream, bytes, data),
             Reply::Stopped { survivors } => {
-                answer(self.stopped.take(), survivors)?;
-                self.fail(Fault::Stopped);
+                let why = self.end_asked_for();
+                answer(self.stopped.take().map(|(stopped, _)| stopped), survivors)?;
+                self.fail(why);
             }
         }
         Ok(None)

@@ -234,7 +234,7 @@ async fn the_end_of_the_stream_ends_whatever_was_asked() {
         let part = client.read(b"x", 0, 10);
         let (part, changes, written) =
             tokio::join!(part, client.changes(), client.write(b"x", Entry::Directory));
-        [part.is_err(), changes.is_err(), written.is_err(), client.stop().await.is_err()]
+        [part.is_err(), changes.is_err(), written.is_err(), client.stop(Fault::Stopped).await.is_err()]
     };
     let ending = async {
         // The run, and three requests.
@@ -299,7 +299,7 @@ async fn a_run_that_waits_is_no_fault_while_the_runner_shows_that_it_lives() {
 async fn a_runner_that_stays_after_the_goodbye_is_ended_by_force() {
     let (mut runner, client) = Runner::ready().await;
     let stopping = async {
-        assert!(client.stop().await.expect("it answers").is_empty());
+        assert!(client.stop(Fault::Stopped).await.expect("it answers").is_empty());
         client.close();
     };
     let answering = async {

@@ -30,7 +30,7 @@ use super::{
 use crate::{
     BlockOutcome,
     client::{Client, Writing},
-    error::{Error, Fault, Result},
+    error::{Error, Result},
     outcome::{FileChange, to_path},
 };
 
@@ -72,7 +72,7 @@ pub(super) fn bring_back(copies: Arc<Copies>, client: Arc<Client>, mut outcome: 
         let _turn = copies.turn.lock().await;
         let fetched = match copies.fetch(&client, &mut outcome).await {
             // Who ends the session gets the outcomes of what still ran, and is told what they lack.
-            Err(Error::SessionEnded { fault: Fault::Stopped, .. }) => {
+            Err(Error::SessionEnded { fault, .. }) if fault.is_asked_for() => {
                 outcome.lacks_files(STOPPED.to_owned());
                 Ok(())
             }

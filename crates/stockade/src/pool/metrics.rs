@@ -44,6 +44,8 @@ pub struct PoolCounts {
     pub expired_while_idle: u64,
     /// Sessions that were ended while they were in use, as they had lived for too long.
     pub expired_in_use: u64,
+    /// Sessions that were ended while they were in use, as the pool was closed and its grace over.
+    pub closed_in_use: u64,
     /// How long starts took.
     pub start_time: PoolTimes,
     /// How long acquires that gave a session took.

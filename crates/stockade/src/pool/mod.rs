@@ -37,7 +37,7 @@ pub use self::{
 };
 use crate::{
     BoxFuture, CodeExecutor, Session,
-    error::{Error, Result},
+    error::{Error, Fault, Result},
     io_thread,
     session::Ending,
 };
@@ -369,7 +369,10 @@ async fn keep(core: Arc<Core>, io: Handle) {
 async fn watch(core: Arc<Core>, number: u64, ending: Ending) {
     let lives = async {
         match core.max_lifetime {
-            Some(lifetime) => sleep(lifetime).await,
+            Some(lifetime) => {
+                sleep(lifetime).await;
+                lifetime
+            }
             None => std::future::pending().await,
         }
     };
@@ -381,10 +384,13 @@ async fn watch(core: Arc<Core>, number: u64, ending: Ending) {
             drop(unusable);
             core.something_happened.notify_one();
         }
-        () = core.forced.cancelled() => ending.end().await,
-        () = lives => {
+        () = core.forced.cancelled() => {
+            core.state().counts.closed_in_use += 1;
+            ending.end(Fault::PoolClosed).await;
+        }
+        lifetime = lives => {
             core.state().counts.expired_in_use += 1;
-            ending.end().await;
+            ending.end(Fault::Expired { lifetime }).await;
         }
     }
     ending.ended().await;

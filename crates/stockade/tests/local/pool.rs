@@ -263,7 +263,8 @@ async fn idle_sessions_are_replaced_in_time_and_those_in_use_have_half_of_their_
     assert_eq!((result.blocks[0].status, &*result.blocks[0].stdout.text()), (Status::Cancelled, "ready\n"));
     mark.gone_from_host().await;
     let error = session.call(vec![sh("true")]).run().await.expect_err("its time is over");
-    assert!(matches!(error, Error::SessionEnded { .. }), "{error:?}");
+    let why = "failed to run the blocks: the session's time in its pool was over (max_lifetime, 400.0ms)";
+    assert_eq!(error.to_string(), why);
     told(&pool, "its end", |metrics| metrics.in_use == 0 && metrics.counts.expired_in_use == 1).await;
     closed(&pool).await;
 }
@@ -306,7 +307,9 @@ async fn what_is_in_use_when_the_grace_is_over_is_ended_and_so_are_starts_under_
     mark.gone_from_host().await;
     let metrics = pool.metrics();
     assert_eq!([metrics.idle, metrics.in_use, metrics.starting, metrics.ending], [0; 4]);
-    drop(session);
+    assert_eq!(metrics.counts.closed_in_use, 1);
+    let error = session.call(vec![sh("true")]).run().await.expect_err("it has ended");
+    assert_eq!(error.to_string(), "failed to run the blocks: the pool of the session was closed");
 }
 
 #[tokio::test]
