@@ -333,13 +333,13 @@ async def latency(measurements: Measurements, peers: list[Peer]) -> None:
 
 
 async def throughput(measurements: Measurements, peers: list[Peer]) -> None:
-    """Shell blocks a second in one session, with so many under way at all times."""
+    """Shell blocks a second, with so many under way at all times; each width in a new session, for files stay in it."""
     for peer in peers:
         if "sh" not in peer.languages or not peer.wide:
             continue
         progress(f"{peer.place}: blocks a second, {peer.name}")
-        async with peer.session() as session:
-            for width in WIDTHS:
+        for width in WIDTHS:
+            async with peer.session() as session:
                 # About as long for each peer: the first block says how many there is time for.
                 one = await timed(peer.run(session, "sh", distinct("true")))
                 count = int(max(width, min(20 * width, measurements.rounds(1500) / max(one, 0.5))))

@@ -2,9 +2,9 @@
 
 import asyncio
 import copy
-import functools
 import gc
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -110,12 +110,15 @@ async def test_a_closed_pool_ends_what_is_in_use_after_the_grace(mark: Mark) -> 
     await session.stop()
 
 
+class Impatient(Pool):
+    async def close(self, grace: float | timedelta = 0.01) -> None:
+        await super().close(grace)
+
+
 async def test_a_session_that_was_kept_is_told_when_its_pool_ends() -> None:
     with pytest.warns(RuntimeWarning, match="a session was still in use .*: stop each") as told:
-        async with Pool(LocalCommandLineCodeExecutor()) as pool:
+        async with Impatient(LocalCommandLineCodeExecutor()) as pool:
             session = await pool.acquire()
-            impatient = functools.partial(pool.close, 0.01)
-            setattr(pool, "close", impatient)
     assert [warning.filename for warning in told] == [__file__]
     assert pool.metrics.closed_in_use == 1
     with pytest.raises(stockade.SessionEndedError, match="the pool of the session was closed"):

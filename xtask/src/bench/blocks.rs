@@ -11,8 +11,9 @@ use stockade::{CodeBlock, LocalCommandLineCodeExecutor, Session};
 use crate::{
     bare::{self, Script},
     binding::interpreter,
+    limits,
     statistics::{Pair, by_turns, by_turns_of, time},
-    table::Row,
+    table::{Row, format_time},
     workbench::{Result, Workbench, succeeded},
 };
 
@@ -34,9 +35,11 @@ pub(crate) fn sh_pair(workbench: &Workbench) -> Result<Pair> {
 pub(crate) fn python(workbench: &Workbench) -> Result<Vec<Row>> {
     let (fresh, spared) = (python_pair(workbench, 0)?, spared_pair(workbench)?);
     let is_met = spared.stockade <= Duration::from_millis(3);
+    let least = limits::of_interpreter(&real_python()?, "pass", workbench.count(60, 15))?;
     Ok(vec![
         Row::times("`python` block of `pass`, no spare", &fresh),
         Row::times("`python` block of `pass`, a spare ready", &spared).target("≤ 3 ms", is_met),
+        Row::new("… an interpreter that waits, and ends at once", "").bare(format_time(least), ""),
     ])
 }
 
@@ -86,10 +89,12 @@ pub(crate) fn pandas(workbench: &Workbench) -> Result<Vec<Row>> {
     )?;
     workbench.stop(in_a_row)?;
     let is_met = preloaded.stockade <= Duration::from_millis(10);
+    let least = limits::of_fork(&python, PANDAS, workbench.count(40, 10))?;
     Ok(vec![
         Row::times("`python` block with pandas, nothing preloaded", &fresh),
         Row::times("`python` block with pandas, preloaded, a spare ready", &preloaded)
             .target("≤ 10 ms", is_met),
+        Row::new("… a fork that waits, and ends at once", "").bare(format_time(least), ""),
         Row::times(format!("`python` block with pandas, preloaded, {IN_A_ROW} in a row"), &pair)
             .target("≤ bare", pair.stockade <= pair.bare),
     ])

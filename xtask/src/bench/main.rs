@@ -16,6 +16,7 @@ mod blocks;
 mod docker;
 mod endings;
 mod guard;
+mod limits;
 mod output;
 mod peers;
 mod pool;

@@ -137,7 +137,9 @@ impl Engine {
         if !spare::is_for(&language, &interpreter) {
             return self.is_unfit("what runs python here is not called with its file alone".to_owned());
         }
-        let Some(directory) = self.workspace_identity() else { return Ok(()) };
+        let Some(directory) = self.workspace_identity() else {
+            return self.tell_preloaded(Preloaded::Failed { why: "the workspace is gone".to_owned() });
+        };
         let start = Start { interpreter: interpreter.program, environment, merge_streams: false, directory };
         match self.order_server(start) {
             Ok(server) => {

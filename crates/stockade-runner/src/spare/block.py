@@ -100,7 +100,8 @@ def tell(error, own, display):
         return display(kind, error, own)
     hook = sys.excepthook
     try:
-        sys.audit("sys.excepthook", hook, kind, error, own)
+        if hasattr(sys, "audit"):
+            sys.audit("sys.excepthook", hook, kind, error, own)
     except RuntimeError:
         return
     try:

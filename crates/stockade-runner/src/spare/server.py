@@ -14,6 +14,7 @@ def serve(main):
     failed = take_in(modules)
     why = failed or unfit(place, runner)
     runner.send((("failed " if failed else "unfit ") + why).encode("utf-8", "replace")[:4096] if why else b"ready")
+    enlarge_pages()
     files, folders = watched(modules, place)
     found = stamps(files, folders)
     if any(stamp and stamp[-1] >= begun for stamp in found[: len(files)]):
@@ -86,6 +87,30 @@ def unfit(place, runner):
     except BaseException as error:
         return f"what is imported keeps Python from being forked: {type(error).__name__}: {error}"
     return ""
+
+
+def enlarge_pages():
+    """Has the kernel keep this memory in large pages where it can: the fewer there are, the sooner a fork is made, and gone.
+
+    That takes ctypes. It comes with numpy, and is not imported for this: a block finds what its modules have imported.
+    """
+    import sys
+
+    ctypes, collapse = sys.modules.get("ctypes"), 25
+    try:
+        with open("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size") as file:
+            size = int(file.read())
+        with open("/proc/self/maps") as file:
+            mapped = [line.split() for line in file]
+        madvise = ctypes.CDLL(None).madvise
+        for place, rights, _, _, _, *name in mapped:
+            if rights == "rw-p" and name in ([], ["[heap]"]):
+                begin, end = (int(address, 16) for address in place.split("-"))
+                for large in range(-(-begin // size) * size, end - size + 1, size):
+                    madvise(ctypes.c_void_p(large), ctypes.c_size_t(size), collapse)
+    except Exception:
+        # Another kernel, a /sys that is not there, no ctypes: the pages stay as they are.
+        pass
 
 
 def watched(modules, place):

@@ -20,13 +20,19 @@ fn python(code: impl AsRef<[u8]>) -> RunSpec {
     block("python", code)
 }
 
-/// A session with this module in its workspace.
-fn with_module(spares: u32, name: &str, contents: &str) -> Runner {
-    let mut setup = Setup::new();
-    setup.session.spares = spares;
-    let runner = setup.start();
+/// A session with this module in its workspace, if Python is there.
+fn with_module(spares: u32, name: &str, contents: &str) -> Option<Runner> {
+    let runner = session(spares)?;
     fs::write(runner.path(&format!("{name}.py")), contents).expect("written");
-    runner
+    Some(runner)
+}
+
+fn session(spares: u32) -> Option<Runner> {
+    Need::Python.is_there().then(|| {
+        let mut setup = Setup::new();
+        setup.session.spares = spares;
+        setup.start()
+    })
 }
 
 fn preload(runner: &mut Runner, modules: &[&str], timeout_ms: u64) -> Preloaded {
@@ -38,13 +44,11 @@ fn preload(runner: &mut Runner, modules: &[&str], timeout_ms: u64) -> Preloaded 
     })
 }
 
-/// A session whose blocks begin with these modules.
-pub(crate) fn preloaded(spares: u32, modules: &[&str]) -> Runner {
-    let mut setup = Setup::new();
-    setup.session.spares = spares;
-    let mut runner = setup.start();
+/// A session whose blocks begin with these modules, if Python is there.
+pub(crate) fn preloaded(spares: u32, modules: &[&str]) -> Option<Runner> {
+    let mut runner = session(spares)?;
     assert_eq!(preload(&mut runner, modules, 60_000), Preloaded::Ready);
-    runner
+    Some(runner)
 }
 
 /// The process that has imported them: a child of the runner's own, as keepers are.
@@ -66,11 +70,8 @@ const COUNTED: &str = "import os\nwith open('imports', 'a') as imports: imports.
 
 #[test]
 fn modules_are_imported_once_for_all_blocks() {
-    if !Need::Python.is_there() {
-        return;
-    }
     for spares in [0, 2] {
-        let mut runner = with_module(spares, "counted", COUNTED);
+        let Some(mut runner) = with_module(spares, "counted", COUNTED) else { return };
         assert_eq!(preload(&mut runner, &["counted", "json"], 60_000), Preloaded::Ready);
         for _ in 0..4 {
             let said = printed(&mut runner, "import sys; print('json' in sys.modules); import counted");
@@ -83,10 +84,7 @@ fn modules_are_imported_once_for_all_blocks() {
 /// Even by a block that is over before its keeper could be ready.
 #[test]
 fn what_a_forked_block_leaves_behind_goes_on() {
-    if !Need::Python.is_there() {
-        return;
-    }
-    let mut runner = preloaded(2, &["json"]);
+    let Some(mut runner) = preloaded(2, &["json"]) else { return };
     for round in 0..3 {
         let code = |number: u32| {
             format!(
@@ -106,14 +104,11 @@ fn what_a_forked_block_leaves_behind_goes_on() {
 
 #[test]
 fn a_module_that_is_not_there_is_named() {
-    if !Need::Python.is_there() {
-        return;
-    }
-    let mut runner = with_module(1, "broken", "1 / 0");
+    let Some(mut runner) = with_module(1, "broken", "1 / 0") else { return };
     let failed = preload(&mut runner, &["json", "no_such_module"], 60_000);
     let why = "no_such_module can't be imported: ModuleNotFoundError: No module named 'no_such_module'";
     assert_eq!(failed, Preloaded::Failed { why: why.into() });
-    let mut runner = with_module(1, "broken", "1 / 0");
+    let Some(mut runner) = with_module(1, "broken", "1 / 0") else { return };
     let failed = preload(&mut runner, &["broken"], 60_000);
     let why = "broken can't be imported: ZeroDivisionError: division by zero";
     assert_eq!(failed, Preloaded::Failed { why: why.into() });
@@ -121,10 +116,15 @@ fn a_module_that_is_not_there_is_named() {
 }
 
 #[test]
+fn a_workspace_that_is_gone_is_told() {
+    let Some(mut runner) = with_module(1, "there", "") else { return };
+    fs::remove_dir_all(runner.path("")).expect("removed");
+    let told = preload(&mut runner, &["there"], 60_000);
+    assert!(matches!(told, Preloaded::Failed { .. }), "{told:?}");
+}
+
+#[test]
 fn an_import_that_ends_the_process_or_never_ends_is_told() {
-    if !Need::Python.is_there() {
-        return;
-    }
     for (contents, timeout_ms, told) in [
         ("import os; os._exit(3)", 60_000, "Python ended with exit code 3 while it imported them"),
         ("import sys; sys.exit('no')", 60_000, "odd can't be imported: SystemExit: no"),
@@ -145,7 +145,7 @@ fn an_import_that_ends_the_process_or_never_ends_is_told() {
             "the import did not end within 300.0ms",
         ),
     ] {
-        let mut runner = with_module(1, "odd", contents);
+        let Some(mut runner) = with_module(1, "odd", contents) else { return };
         assert_eq!(preload(&mut runner, &["odd"], timeout_ms), Preloaded::Failed { why: told.into() });
         assert_eq!(printed(&mut runner, "print('runs')"), "runs\n", "{contents}");
         assert_eq!(runner.stop(), []);
@@ -155,32 +155,26 @@ fn an_import_that_ends_the_process_or_never_ends_is_told() {
 
 #[test]
 fn what_leaves_threads_running_is_not_forked_and_blocks_import_it_themselves() {
-    if !Need::Python.is_there() {
-        return;
-    }
     let threads =
         "import threading, time\nthreading.Thread(target=time.sleep, args=(3600,), daemon=True).start()\n";
-    let mut runner = with_module(1, "threads", threads);
+    let Some(mut runner) = with_module(1, "threads", threads) else { return };
     let why = "what is imported keeps 1 thread running";
     assert_eq!(preload(&mut runner, &["threads"], 60_000), Preloaded::Unfit { why: why.into() });
     assert_eq!(printed(&mut runner, "import threads, threading; print(threading.active_count())"), "2\n");
     // One that ends its threads when it is forked will do.
     let ends = "import threading, os\nstop = threading.Event()\nthread = threading.Thread(target=stop.wait)\n\
                 thread.start()\nos.register_at_fork(before=lambda: (stop.set(), thread.join()))\n";
-    let mut runner = with_module(1, "ends", ends);
+    let Some(mut runner) = with_module(1, "ends", ends) else { return };
     assert_eq!(preload(&mut runner, &["ends"], 60_000), Preloaded::Ready);
 }
 
 #[test]
 fn a_forked_block_and_all_that_it_starts_is_ended_in_time() {
-    if !Need::Python.is_there() {
-        return;
-    }
     let code = "import os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n\
                 if os.fork() == 0:\n    os.setsid()\n    os.fork()\n\
                 open(f'started-{os.getpid()}', 'w').close()\nwhile True: time.sleep(1)";
     for spares in [0, 1] {
-        let mut runner = preloaded(spares, &["json"]);
+        let Some(mut runner) = preloaded(spares, &["json"]) else { return };
         let mut spec = python(code);
         spec.timeout_ms = 1_000;
         assert_eq!(runner.ran(spec).status(), Status::TimedOut);
@@ -195,10 +189,7 @@ fn a_forked_block_and_all_that_it_starts_is_ended_in_time() {
 
 #[test]
 fn blocks_run_at_once_and_none_has_anything_of_another() {
-    if !Need::Python.is_there() {
-        return;
-    }
-    let mut runner = with_module(2, "shared", "values = []\n");
+    let Some(mut runner) = with_module(2, "shared", "values = []\n") else { return };
     assert_eq!(preload(&mut runner, &["shared", "random"], 60_000), Preloaded::Ready);
     let code = "import shared, random, os\nshared.values.append(1)\n\
                 print(len(shared.values), random.random(), os.getpid())";
@@ -212,10 +203,7 @@ fn blocks_run_at_once_and_none_has_anything_of_another() {
 
 #[test]
 fn a_fork_has_no_descriptor_of_the_server_s() {
-    if !Need::Python.is_there() {
-        return;
-    }
-    let mut runner = preloaded(1, &["json"]);
+    let Some(mut runner) = preloaded(1, &["json"]) else { return };
     // The last is that of the list.
     let open = "import os; print(sorted(int(n) for n in os.listdir('/proc/self/fd')))";
     assert_eq!(printed(&mut runner, open), "[0, 1, 2, 3]\n");
@@ -223,9 +211,6 @@ fn a_fork_has_no_descriptor_of_the_server_s() {
 
 #[test]
 fn what_a_fork_would_not_have_or_would_share_is_told_and_imported_by_each_block() {
-    if !Need::Python.is_there() {
-        return;
-    }
     for (held, told) in [
         ("file = open(__file__)", "what is imported keeps open "),
         ("import logging; logging.basicConfig(filename='log')", "what is imported keeps open "),
@@ -244,7 +229,7 @@ fn what_a_fork_would_not_have_or_would_share_is_told_and_imported_by_each_block(
             "what is imported keeps Python from being forked: ",
         ),
     ] {
-        let mut runner = with_module(1, "odd", held);
+        let Some(mut runner) = with_module(1, "odd", held) else { return };
         let Preloaded::Unfit { why } = preload(&mut runner, &["odd"], 60_000) else {
             panic!("{held} is fit")
         };
@@ -257,10 +242,9 @@ fn what_a_fork_would_not_have_or_would_share_is_told_and_imported_by_each_block(
 
 #[test]
 fn what_a_module_puts_before_all_folders_stays_there() {
-    if !Need::Python.is_there() {
+    let Some(mut runner) = with_module(1, "first", "import sys\nsys.path.insert(0, '/first')\n") else {
         return;
-    }
-    let mut runner = with_module(1, "first", "import sys\nsys.path.insert(0, '/first')\n");
+    };
     assert_eq!(preload(&mut runner, &["first"], 60_000), Preloaded::Ready);
     let said = printed(
         &mut runner,
@@ -271,10 +255,7 @@ fn what_a_module_puts_before_all_folders_stays_there() {
 
 #[test]
 fn a_server_that_is_killed_is_replaced_and_one_that_is_stopped_keeps_no_block_from_running() {
-    if !Need::Python.is_there() {
-        return;
-    }
-    let mut runner = with_module(0, "counted", COUNTED);
+    let Some(mut runner) = with_module(0, "counted", COUNTED) else { return };
     assert_eq!(preload(&mut runner, &["counted"], 60_000), Preloaded::Ready);
     let first = server(&runner);
     first.signal(Signal::KILL);
@@ -291,10 +272,7 @@ fn a_server_that_is_killed_is_replaced_and_one_that_is_stopped_keeps_no_block_fr
 
 #[test]
 fn any_number_of_servers_are_replaced_that_have_served() {
-    if !Need::Python.is_there() {
-        return;
-    }
-    let mut runner = preloaded(0, &["decimal"]);
+    let Some(mut runner) = preloaded(0, &["decimal"]) else { return };
     for _ in 0..5 {
         assert_eq!(printed(&mut runner, "import sys; print('decimal' in sys.modules)"), "True\n");
         let last = server(&runner);
@@ -311,10 +289,7 @@ fn any_number_of_servers_are_replaced_that_have_served() {
 
 #[test]
 fn a_block_whose_keeper_is_killed_ends_with_it() {
-    if !Need::Python.is_there() {
-        return;
-    }
-    let mut runner = preloaded(1, &["json"]);
+    let Some(mut runner) = preloaded(1, &["json"]) else { return };
     let code = "import os, time\nos.fork()\nopen(f'started-{os.getpid()}', 'w').close()\ntime.sleep(3600)";
     let run = runner.run(python(code));
     wait_until("both", || {
@@ -335,11 +310,10 @@ fn a_block_whose_keeper_is_killed_ends_with_it() {
 /// By whomever, and when a spare waits already.
 #[test]
 fn what_has_changed_is_imported_anew() {
-    if !Need::Python.is_there() {
-        return;
-    }
     for spares in [0, 1] {
-        let mut runner = with_module(spares, "changing", "import part\nvalue = part.value\n");
+        let Some(mut runner) = with_module(spares, "changing", "import part\nvalue = part.value\n") else {
+            return;
+        };
         for round in 0..5 {
             // What lies in the workspace counts, listed or not.
             fs::write(runner.path("part.py"), format!("value = {round} # {}", "x".repeat(round)))
@@ -361,10 +335,10 @@ fn what_has_changed_is_imported_anew() {
 
 #[test]
 fn what_was_changed_while_it_was_imported_is_imported_anew() {
-    if !Need::Python.is_there() {
+    let Some(mut runner) = with_module(1, "slow", "open(__file__, 'w').write('value = 22')\nvalue = 1\n")
+    else {
         return;
-    }
-    let mut runner = with_module(1, "slow", "open(__file__, 'w').write('value = 22')\nvalue = 1\n");
+    };
     assert_eq!(preload(&mut runner, &["slow"], 60_000), Preloaded::Ready);
     for _ in 0..3 {
         assert_eq!(printed(&mut runner, "import slow; print(slow.value)"), "22\n");
@@ -390,10 +364,7 @@ fn packages_that_a_block_installs_are_found() {
 
 #[test]
 fn a_block_with_an_environment_of_its_own_is_started_with_it() {
-    if !Need::Python.is_there() {
-        return;
-    }
-    let mut runner = preloaded(1, &["json"]);
+    let Some(mut runner) = preloaded(1, &["json"]) else { return };
     let own = RunSpec { env: vec![variable("OWN", "1")], ..python("import os; print(os.environ['OWN'])") };
     assert_eq!(runner.ran(own).status_and_stdout(), (exited(0), "1\n".into()));
     let merged = RunSpec {
@@ -405,15 +376,12 @@ fn a_block_with_an_environment_of_its_own_is_started_with_it() {
 
 #[test]
 fn nothing_of_the_server_is_left_at_the_end() {
-    if !Need::Python.is_there() {
-        return;
-    }
-    let mut runner = preloaded(2, &["json"]);
+    let Some(mut runner) = preloaded(2, &["json"]) else { return };
     let run = runner.run(python("import time; time.sleep(3600)"));
     runner.started(run);
     assert_eq!(runner.stop(), []);
     runner.wait_for_no_survivor();
-    let runner = preloaded(1, &["json"]);
+    let Some(runner) = preloaded(1, &["json"]) else { return };
     let server = server(&runner);
     runner.signal(Signal::KILL);
     wait_until("the end of the server", || (!server.runs()).then_some(()));

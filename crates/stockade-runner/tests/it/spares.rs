@@ -176,7 +176,7 @@ fn a_block_can_not_tell_that_its_interpreter_waited() {
 fn a_block_can_not_tell_that_its_interpreter_was_forked() {
     let Some(mut fresh) = warm(0) else { return };
     for spares in [0, 1] {
-        let mut forked = preloaded(spares, &["json"]);
+        let Some(mut forked) = preloaded(spares, &["json", "ctypes"]) else { return };
         for code in BLOCKS {
             let before = server(&forked);
             assert_eq!(what_it_did(&mut fresh, code), what_it_did(&mut forked, code), "{code}");

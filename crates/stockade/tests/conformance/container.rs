@@ -71,7 +71,7 @@ impl Place for Container {
     }
 
     fn interpreters(&self) -> Interpreters {
-        self.interpreters
+        Interpreters::everywhere().unwrap_or(self.interpreters)
     }
 
     fn executor(&self, options: Options) -> Result<Box<dyn CodeExecutor>> {
@@ -79,7 +79,7 @@ impl Place for Container {
             .daemon(need::variable(self.daemon).unwrap_or_default())
             .image(need::variable(IMAGE).unwrap_or_default())
             .workspace(self.workspace);
-        builder = match self.interpreters {
+        builder = match self.interpreters() {
             Interpreters::Fresh => builder.spares(0),
             Interpreters::Waiting => builder,
             Interpreters::Forked => builder.preload(PRELOADED),

@@ -1,7 +1,7 @@
 //! What a case gets: a place, which builds executors from options that mean the same everywhere and says what it
 //! has to offer. Owns the conditions under which a case runs at all.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{env, ffi::OsString, path::PathBuf, time::Duration};
 
 use stockade::{CodeExecutor, Language, Result, Session};
 
@@ -25,7 +25,8 @@ pub(crate) trait Place: Sync {
     fn executor(&self, options: Options) -> Result<Box<dyn CodeExecutor>>;
 }
 
-/// Where Python blocks get their interpreters from. Each kind of executor is a place with each of these.
+/// Where Python blocks get their interpreters from. Each kind of executor is a place with each of these, and
+/// `STOCKADE_TEST_INTERPRETERS` has all places have the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Interpreters {
     /// They are started for the block.
@@ -34,6 +35,18 @@ pub(crate) enum Interpreters {
     Waiting,
     /// They are forked from one that has preloaded modules.
     Forked,
+}
+
+impl Interpreters {
+    /// What this run of the suite has everywhere, if that was asked for.
+    pub(crate) fn everywhere() -> Option<Self> {
+        match env::var("STOCKADE_TEST_INTERPRETERS").ok()?.as_str() {
+            "fresh" => Some(Self::Fresh),
+            "waiting" => Some(Self::Waiting),
+            "forked" => Some(Self::Forked),
+            other => panic!("STOCKADE_TEST_INTERPRETERS is fresh, waiting or forked, not {other}"),
+        }
+    }
 }
 
 /// Modules that are preloaded: any image's Python has them, and no case asks whether they are imported.

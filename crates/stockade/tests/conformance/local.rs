@@ -46,12 +46,12 @@ impl Place for Local {
     }
 
     fn interpreters(&self) -> Interpreters {
-        self.interpreters
+        Interpreters::everywhere().unwrap_or(self.interpreters)
     }
 
     fn executor(&self, options: Options) -> Result<Box<dyn CodeExecutor>> {
         let mut builder = LocalCommandLineCodeExecutor::builder().inherit_env(options.inherit_env);
-        builder = match self.interpreters {
+        builder = match self.interpreters() {
             Interpreters::Fresh => builder.spares(0),
             Interpreters::Waiting => builder,
             Interpreters::Forked => builder.preload(PRELOADED),
