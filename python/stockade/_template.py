@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def tell_user(what: str) -> None:
     """Warns where this package was entered, however deep this is in it."""
-    frame, level = sys._getframe(), 1
+    frame, level = sys._getframe(), 1  # pyright: ignore[reportPrivateUsage]
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "stockade":
         frame, level = frame.f_back, level + 1
     warnings.warn(what, RuntimeWarning, stacklevel=level)
