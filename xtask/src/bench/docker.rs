@@ -16,7 +16,7 @@ use crate::{
     procfs,
     statistics::{by_turns, by_turns_of, median, time},
     table::{Row, format_time},
-    workbench::{Result, Workbench, succeeded},
+    workbench::{PAUSE, Result, Workbench, succeeded},
 };
 
 /// Blocks of one kind in a row: the daemon works on after a `docker exec` has returned.
@@ -92,9 +92,6 @@ pub(crate) fn blocks(workbench: &Workbench) -> Result<Vec<Row>> {
         Ok(rows)
     })
 }
-
-/// A caller's pause, in which the next interpreter starts.
-const PAUSE: Duration = Duration::from_millis(50);
 
 fn with_a_spare(workbench: &Workbench, session: &Session) -> Result<Row> {
     let block = CodeBlock::new("python", "pass");

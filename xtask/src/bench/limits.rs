@@ -13,11 +13,8 @@ use std::{
 use crate::{
     bare,
     statistics::{median, time},
-    workbench::Result,
+    workbench::{PAUSE, Result},
 };
-
-/// A caller's pause, in which the process has got ready.
-const PAUSE: Duration = Duration::from_millis(50);
 
 const INTERPRETER: &str = "import os, sys; exec(sys.stdin.read()); os._exit(0)";
 

@@ -4,6 +4,7 @@ use std::{
     error::Error,
     future::Future,
     sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
 };
 
 use stockade::{CancellationToken, CodeBlock, CommandLineCodeResult, LocalCommandLineCodeExecutor, Session};
@@ -13,6 +14,9 @@ use tokio::{
 };
 
 pub(crate) type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+
+/// A caller's pause, in which the next interpreter gets ready.
+pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 
 /// See the module.
 pub(crate) struct Workbench {

@@ -9,16 +9,15 @@ use stockade_runner::{
     wire::message::{Preloaded, Reply, Request, RunSpec},
 };
 
-use crate::harness::{
-    Runner, Setup, block, exited,
-    needs::Need,
-    processes::{Process, children, descendants},
-    variable, wait_until,
+use crate::{
+    harness::{
+        Runner, exited,
+        needs::Need,
+        processes::{Process, children, descendants},
+        variable, wait_until,
+    },
+    spares::{python, with_spares},
 };
-
-fn python(code: impl AsRef<[u8]>) -> RunSpec {
-    block("python", code)
-}
 
 /// A session with this module in its workspace, if Python is there.
 fn with_module(spares: u32, name: &str, contents: &str) -> Option<Runner> {
@@ -28,11 +27,7 @@ fn with_module(spares: u32, name: &str, contents: &str) -> Option<Runner> {
 }
 
 fn session(spares: u32) -> Option<Runner> {
-    Need::Python.is_there().then(|| {
-        let mut setup = Setup::new();
-        setup.session.spares = spares;
-        setup.start()
-    })
+    Need::Python.is_there().then(|| with_spares(spares).start())
 }
 
 fn preload(runner: &mut Runner, modules: &[&str], timeout_ms: u64) -> Preloaded {
@@ -351,9 +346,7 @@ fn packages_that_a_block_installs_are_found() {
         return;
     }
     let folder = tempfile::tempdir().expect("a directory");
-    let mut setup = Setup::new().env("PYTHONPATH", folder.path());
-    setup.session.spares = 1;
-    let mut runner = setup.start();
+    let mut runner = with_spares(1).env("PYTHONPATH", folder.path()).start();
     assert_eq!(preload(&mut runner, &["json"], 60_000), Preloaded::Ready);
     let first = server(&runner);
     let install = format!("open('{}/installed.py', 'w').write('value = 1')", folder.path().display());

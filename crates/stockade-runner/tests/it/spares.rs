@@ -16,11 +16,11 @@ use crate::{
     preload::{preloaded, server},
 };
 
-fn python(code: impl AsRef<[u8]>) -> RunSpec {
+pub(crate) fn python(code: impl AsRef<[u8]>) -> RunSpec {
     block("python", code)
 }
 
-fn with_spares(count: u32) -> Setup {
+pub(crate) fn with_spares(count: u32) -> Setup {
     let mut setup = Setup::new();
     setup.session.spares = count;
     setup

@@ -301,11 +301,8 @@ impl Shared {
     fn fail(&self, fault: Fault) {
         let mut state = self.state.lock();
         // After a stop the runner's end is what was to come.
-        let expected = match fault {
-            _ if fault.is_asked_for() => true,
-            Fault::RunnerDied { .. } => state.is_stopped(),
-            _ => false,
-        };
+        let expected =
+            fault.is_asked_for() || matches!(fault, Fault::RunnerDied { .. }) && state.is_stopped();
         state.fail(fault);
         drop(state);
         if !expected {
